@@ -1,0 +1,269 @@
+"""kdrun from Python: declare a study, run it, open its results. The command line is a thin coat over this page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kdrun.engine.gradcheck import Combination, all_combinations, check
+from kdrun.engine.local import processes, worker_count
+from kdrun.engine.run import techniques
+from kdrun.engine.schedule import Schedule, carry_out, finished_of
+from kdrun.errors import GradientCheckFailed, Interrupted, UsageError
+from kdrun.factors.contract import Level
+from kdrun.models.discover import cells
+from kdrun.records import GradientCheck, Outcome, Run
+from kdrun.report.manifest import environment
+from kdrun.results import Results, let_go_of_networks, missed, prepare_folder
+from kdrun.store.digest import parameters_digest
+from kdrun.store.runs import Store
+from kdrun.study.design import Treatment
+from kdrun.study.load import load_study
+from kdrun.study.plan import Plan, plan
+from kdrun.study.schema import Sections, Study
+from kdrun.tasks.contract import TrainingTask
+from kdrun.tasks.discover import tasks
+
+__all__ = ["Listener", "check_all_gradients", "check_gradients", "load_study", "open_results", "run"]
+
+DEFAULT_RESULTS = "results"
+
+
+class Listener:
+    """What happens while a study runs; every method does nothing here."""
+
+    def checking(self, combinations: int) -> None:
+        """The gradient check of so many combinations begins."""
+
+    def checked(self, rows: Sequence[GradientCheck]) -> None:
+        """It is over."""
+
+    def planned(self, study_plan: Plan, stored: Mapping[str, Outcome], todo: int, workers: int) -> None:
+        """Runs are about to begin: what the plan holds, what is done already, and how many are to do."""
+
+    def finished(self, run: Run, outcome: Outcome) -> None:
+        """A run ended, and is stored."""
+
+    def repeating(self, runs: int) -> None:
+        """Replicate 1 is run again, to see whether its bits are the same."""
+
+    def repeated(self, same: bool) -> None:
+        """Whether they are."""
+
+
+def open_results(folder: Path | str) -> Results:
+    """The results that a study left in a folder."""
+    return Results.open(folder)
+
+
+def check_all_gradients(tolerance: float = 1e-3) -> list[GradientCheck]:
+    """Check every combination of every technique, task and network that there is."""
+    found = [cls for cls in tasks().values() if issubclass(cls, TrainingTask)]
+    combinations = [
+        combination for task in found for cell in cells().values()
+        for combination in all_combinations(task.example(), cell.example())
+    ]  # fmt: skip
+    return list(check(combinations, tolerance))
+
+
+def check_gradients(study: Study, listener: Listener | None = None) -> list[GradientCheck]:
+    """Check the combinations that a study uses: its float teachers, and the techniques of each treatment."""
+    combinations = _used_combinations(study)
+    listener = listener or Listener()
+    listener.checking(len(combinations))
+    rows = list(check(combinations, study.gradcheck.tolerance))
+    listener.checked(rows)
+    return rows
+
+
+def _used_combinations(study: Study) -> list[Combination]:
+    """Each distinct combination of the study, on small instances of its task and network."""
+    task = study.task
+    if not isinstance(task, TrainingTask) or study.model is None:
+        return []
+    used: dict[str, Combination] = {}
+    for treatment in plan(study).treatments:
+        model = type(_sections(treatment).model or study.model)
+        for chosen in ({}, _techniques(treatment)):
+            combination = Combination(task.example(), model.example(), chosen)
+            used.setdefault(repr(combination), combination)
+    return list(used.values())
+
+
+def _sections(treatment: Treatment) -> Sections:
+    return Sections.model_validate(dict(treatment.sections))
+
+
+def _techniques(treatment: Treatment) -> dict[str, Level]:
+    student = _sections(treatment).student
+    return techniques(student) if student is not None else {}
+
+
+def run(
+    study: Study,
+    results: Path | str = DEFAULT_RESULTS,
+    *,
+    workers: int | None = None,
+    only: Mapping[str, Sequence[str]] | None = None,
+    fresh: bool = False,
+    listener: Listener | None = None,
+) -> Results:
+    """Do what is missing of a study, and write its tables and report into `<results>/<study>`.
+
+    Args:
+        study: from `load_study`.
+        results: the folder that holds a folder for each study.
+        workers: worker processes; all cores where None.
+        only: levels by factor; treatments with other levels are left out this time.
+        fresh: forget what is stored and start over.
+        listener: told what happens.
+
+    Raises:
+        UsageError: the folder cannot hold the runs; nothing was run.
+        GradientCheckFailed: nothing was trained.
+        Interrupted: by Ctrl-C; what was finished is stored.
+    """
+    listener = listener or Listener()
+    folder = Path(results) / study.study
+    study_plan = plan(study)
+    wanted = _wanted(study_plan, only or {})
+    missing = wanted if fresh else _missing(folder, wanted)
+    missing = _with_needs(study_plan, missing, set() if fresh else _ids_with_networks(folder))
+    count = worker_count(workers)
+    if missing:
+        with processes(count) as executor:
+            checks = _passed(check_gradients(study, listener))
+            prepare_folder(folder, study, fresh)
+            _carry_out(executor, Results(folder, study), missing, checks, count, listener)
+    else:
+        prepare_folder(folder, study, fresh=False)
+    found = Results(folder, study)
+    if missing or not (folder / "manifest.json").exists():
+        _repeat(found, count, listener)
+    if not _missing(folder, study_plan.runs):
+        let_go_of_networks(folder, study, study_plan.runs)
+    found.write()
+    return found
+
+
+def _passed(checks: list[GradientCheck]) -> list[GradientCheck]:
+    failed = [row for row in checks if not row.passed]
+    if failed:
+        lines = "\n".join(
+            f"  {row.name}, {row.dtype}: relative error {row.max_relative_error:.2e}, at most {row.tolerance:g} is allowed"
+            for row in failed
+        )
+        raise GradientCheckFailed(f"{len(failed)} of {len(checks)} gradient checks failed; nothing was trained.\n{lines}")
+    return checks
+
+
+def _wanted(study_plan: Plan, only: Mapping[str, Sequence[str]]) -> list[Run]:
+    """The runs of the plan whose levels are among `only`."""
+    for factor, texts in only.items():
+        known = study_plan.study.factors.get(factor)
+        if known is None:
+            names = ", ".join(study_plan.study.factors)
+            raise UsageError(f"--only {factor}=…: there is no factor {factor!r}; known: {names}")
+        levels = [level.text for level in known.levels]
+        for text in texts:
+            if text not in levels:
+                raise UsageError(f"--only {factor}={text}: unknown level {text!r}; known: {', '.join(levels)}")
+    return [run for run in study_plan.runs if _selected(run, only)]
+
+
+def _selected(run: Run, only: Mapping[str, Sequence[str]]) -> bool:
+    return all(run.levels[factor] in texts for factor, texts in only.items() if factor in run.levels)
+
+
+def _missing(folder: Path, wanted: Sequence[Run]) -> list[Run]:
+    """The runs that are neither done nor diverged; failed ones are tried again."""
+    if not Store.exists(folder):
+        return list(wanted)
+    with Store.open(folder, read_only=True) as store:
+        statuses = store.statuses()
+    return [run for run in wanted if statuses.get(run.run_id, "missing") in ("missing", "failed")]
+
+
+def _with_needs(study_plan: Plan, missing: Sequence[Run], stored: set[str]) -> list[Run]:
+    """The missing runs, and those that they need and whose trained networks are not `stored`."""
+    by_id = {run.run_id: run for run in study_plan.runs}
+    todo = {run.run_id for run in missing}
+    queue = list(missing)
+    while queue:
+        for need in queue.pop().needs:
+            if need not in todo and need not in stored:
+                todo.add(need)
+                queue.append(by_id[need])
+    return [run for run in study_plan.runs if run.run_id in todo]
+
+
+def _ids_with_networks(folder: Path) -> set[str]:
+    if not Store.exists(folder):
+        return set()
+    with Store.open(folder, read_only=True) as store:
+        return store.with_parameters()
+
+
+def _carry_out(
+    executor: Executor, found: Results, missing: Sequence[Run], checks: Sequence[GradientCheck], workers: int, listener: Listener
+) -> None:
+    study, study_plan = found.study, found.plan
+    with Store.open(found.folder) as store:
+        store.save_gradient_checks(checks)
+        store.set_fact("environment", environment())
+        if store.fact("start") is None:
+            store.set_fact("start", _now())
+        stored = store.outcomes([run.run_id for run in study_plan.runs])
+        held = _held(store, study_plan, missing)
+        schedule = Schedule(missing, held, lambda run, outcome: missed(study, run, outcome) is None)
+        listener.planned(study_plan, stored, len(missing), workers)
+        outcomes = carry_out(executor, schedule, in_flight=2 * workers)
+        try:
+            for run, outcome in outcomes:
+                store.commit([(run, outcome)])
+                listener.finished(run, outcome)
+        except KeyboardInterrupt:
+            done = len(study_plan.runs) - len(_missing(found.folder, study_plan.runs))
+            raise Interrupted(f"Interrupted: {done} of {len(study_plan.runs)} runs are stored") from None
+        finally:
+            store.set_fact("end", _now())
+
+
+def _held(store: Store, study_plan: Plan, missing: Sequence[Run]) -> dict[str, object]:
+    """Stored runs, with their networks, that missing ones need; a teacher that missed its acceptance serves nobody."""
+    needed = {need for run in missing for need in run.needs} - {run.run_id for run in missing}
+    runs = [run for run in study_plan.runs if run.run_id in needed]
+    outcomes = store.outcomes([run.run_id for run in runs], parameters=True)
+    accepted = [run for run in runs if missed(study_plan.study, run, outcomes.get(run.run_id)) is None]
+    return finished_of(accepted, outcomes)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _repeat(found: Results, workers: int, listener: Listener) -> None:
+    """Run replicate 1 again in fresh processes where a criterion asks whether its bits are the same."""
+    asked = any("reproducible" in criterion["claim"] for criterion in found.study.resolved()["criteria"])
+    runs = [run for run in found.plan.runs if run.replicate == 1]
+    if not asked or _missing(found.folder, runs):
+        return
+    listener.repeating(len(runs))
+    with processes(workers) as executor:
+        schedule = Schedule(runs, {}, lambda run, outcome: missed(found.study, run, outcome) is None)
+        again = {run.run_id: outcome for run, outcome in carry_out(executor, schedule, in_flight=2 * workers)}
+    with Store.open(found.folder) as store:
+        first = store.outcomes([run.run_id for run in runs], parameters=True)
+        same = {name: _bits(outcome) for name, outcome in first.items()} == {
+            name: _bits(outcome) for name, outcome in again.items()
+        }
+        store.set_fact("reproducible", same)
+    listener.repeated(same)
+
+
+def _bits(outcome: Outcome) -> tuple[object, ...]:
+    """What must be equal when a run is done again."""
+    responses = sorted((name, value.hex()) for name, value in outcome.responses.items())
+    return outcome.status, responses, parameters_digest(outcome.parameters)

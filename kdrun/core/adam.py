@@ -1,0 +1,43 @@
+"""Adam, and the gradient norm that clipping needs, over flat buffers."""
+
+from __future__ import annotations
+
+from kdrun.core.jit import kernel
+from kdrun.core.vector import LANES, fma, load, splat_like, square_root, store, sum_lanes
+
+
+@kernel
+def squared_norm(gradient):  # type: ignore[no-untyped-def]
+    """Σ gradient², in 16 partial sums and one fixed tree. gradient: flat, length a multiple of 16. Returns a number."""
+    total = splat_like(0.0, gradient)
+    for i in range(0, gradient.size, LANES):
+        part = load(gradient, i)
+        total = fma(part, part, total)
+    return sum_lanes(total)
+
+
+@kernel
+def adam_inplace(parameters, gradient, mean, square, factor, lr, beta1, beta2, correction1, correction2, epsilon):  # type: ignore[no-untyped-def]
+    """One step of Adam.
+
+    Equation, with g = factor·gradient
+        mean ← β₁·mean + (1 − β₁)·g     square ← β₂·square + (1 − β₂)·g²
+        parameters ← parameters − lr·(mean/correction1)/(√(square/correction2) + epsilon)
+    Parameters
+        parameters, gradient, mean, square: flat, one dtype, length a multiple of 16; all but gradient change in place.
+        factor: what clipping leaves of the gradient. correction1 = 1 − β₁ᵗ, correction2 = 1 − β₂ᵗ after t steps.
+    Source
+        Kingma and Ba, "Adam", ICLR 2015, algorithm 1.
+    """
+    scale, rate, floor = splat_like(factor, mean), splat_like(lr, mean), splat_like(epsilon, mean)
+    keep1, take1 = splat_like(beta1, mean), splat_like(1.0 - beta1, mean)
+    keep2, take2 = splat_like(beta2, mean), splat_like(1.0 - beta2, mean)
+    bias1, bias2 = splat_like(correction1, mean), splat_like(correction2, mean)
+    for i in range(0, parameters.size, LANES):
+        g = scale * load(gradient, i)
+        m = fma(keep1, load(mean, i), take1 * g)
+        v = fma(keep2, load(square, i), take2 * g * g)
+        store(mean, i, m)
+        store(square, i, v)
+        step = rate * (m / bias1) / (square_root(v / bias2) + floor)
+        store(parameters, i, load(parameters, i) - step)

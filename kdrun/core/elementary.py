@@ -1,0 +1,371 @@
+"""exp, tanh, sigmoid, sin, cos and log of vectors, in portable bits, to at most 2 units in the last place.
+
+Each function is written once for both precisions; what differs (polynomials, constants) is chosen by the element type.
+Coefficients: near-minimax fits, printed by `python tools/fit_elementary.py`. Special values are those of IEEE 754
+functions: nan gives nan, exp(−inf) = 0, log(0) = −inf, log(x < 0) = nan. sin and cos hold for |x| ≤ 2¹³.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba.core import types
+from numba.extending import overload
+
+from kdrun.core.jit import inlined, kernel
+from kdrun.core.vector import (
+    LANES,
+    VectorType,
+    absolute,
+    as_floats,
+    as_integers,
+    copy_sign,
+    fma,
+    load_part,
+    select,
+    splat_by_precision,
+    splat_like,
+    store_part,
+)
+
+SINE_LIMIT = 2.0**13
+
+Function = Callable[..., Any]
+
+
+def _by_precision(single: Function, double: Function) -> Function:
+    """A function of vectors that is `single` for float32 lanes and `double` for float64 ones."""
+
+    def chosen(v):  # type: ignore[no-untyped-def]
+        return single(v) if v.dtype in (np.float32, np.int32) else double(v)
+
+    @overload(chosen, jit_options={"forceinline": True, "error_model": "numpy"})
+    def choose(v):  # type: ignore[no-untyped-def]
+        if not isinstance(v, VectorType):
+            return None
+        if v.dtype in (types.float32, types.int32):
+            return lambda v: single(v)
+        return lambda v: double(v)
+
+    return chosen
+
+
+# ------------------------------------------------------------------------------------------ rounding and powers of two
+
+
+@inlined
+def _rounder(v):  # type: ignore[no-untyped-def]
+    """1.5·2^(mantissa bits): adding it rounds to the nearest integer, ties to even, and leaves that in the low bits."""
+    return splat_by_precision(12582912.0, 6755399441055744.0, v)
+
+
+@inlined
+def nearest_integer(v):  # type: ignore[no-untyped-def]
+    """v rounded to the nearest integer, ties to even; for |v| ≤ 2²¹."""
+    return (v + _rounder(v)) - _rounder(v)
+
+
+@inlined
+def _low_bits(rounded):  # type: ignore[no-untyped-def]
+    """The integer n of n + rounder."""
+    return as_integers(rounded) - as_integers(_rounder(rounded))
+
+
+@inlined
+def _as_number(n, like):  # type: ignore[no-untyped-def]
+    """A vector of small integers as floats."""
+    return as_floats(n + as_integers(_rounder(like))) - _rounder(like)
+
+
+@inlined
+def _power_of_two(n):  # type: ignore[no-untyped-def]
+    """2ⁿ for integers n of the exponent's normal range."""
+    return as_floats((n + splat_by_precision(127, 1023, n)) << splat_by_precision(23, 52, n))
+
+
+# ------------------------------------------------------------------------------------------ exp
+
+
+@inlined
+def _exp_polynomial_single(r):  # type: ignore[no-untyped-def]
+    q = splat_like(0.001392617611993557888, r)
+    q = fma(q, r, splat_like(0.008363173074513710903, r))
+    q = fma(q, r, splat_like(0.04166655466205053398, r))
+    q = fma(q, r, splat_like(0.1666657702559798819, r))
+    return fma(q, r, splat_like(0.5, r))
+
+
+@inlined
+def _exp_polynomial_double(r):  # type: ignore[no-untyped-def]
+    q = splat_like(2.510037583256123366e-8, r)
+    q = fma(q, r, splat_like(2.762007587998336659e-7, r))
+    q = fma(q, r, splat_like(2.755726848031002553e-6, r))
+    q = fma(q, r, splat_like(0.00002480152132236869327, r))
+    q = fma(q, r, splat_like(0.0001984126986304054527, r))
+    q = fma(q, r, splat_like(0.001388888891719671908, r))
+    q = fma(q, r, splat_like(0.008333333333330064449, r))
+    q = fma(q, r, splat_like(0.0416666666666241619, r))
+    q = fma(q, r, splat_like(0.1666666666666666745, r))
+    return fma(q, r, splat_like(0.5000000000000001021, r))
+
+
+_exp_polynomial = _by_precision(_exp_polynomial_single, _exp_polynomial_double)
+
+
+@inlined
+def exp(x):  # type: ignore[no-untyped-def]
+    """eˣ = 2ⁿ·eʳ with n = round(x/ln 2), r = x − n·ln 2.
+
+    The high part of r is exact; the low part joins after the polynomial, which saves a rounding. 2ⁿ comes in two factors,
+    so that subnormal results round once.
+    """
+    low, high = splat_by_precision(-104.0, -746.0, x), splat_by_precision(89.0, 710.0, x)
+    x = select(x < low, low, select(x > high, high, x))
+    rounded = fma(x, splat_like(1.4426950408889634, x), _rounder(x))
+    n = rounded - _rounder(x)
+    high_part = fma(n, splat_by_precision(-0.6931471824645996, -0.6931471805599453, x), x)
+    low_part = n * splat_by_precision(1.9046542121259336e-09, -2.3190468138462996e-17, x)
+    r = high_part + low_part
+    value = (high_part + fma(r * r, _exp_polynomial(r), low_part)) + splat_like(1.0, r)
+    exponent = _low_bits(rounded)
+    half = exponent >> splat_like(1, exponent)
+    return value * _power_of_two(half) * _power_of_two(exponent - half)
+
+
+# ------------------------------------------------------------------------------------------ sigmoid and tanh
+
+
+@inlined
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """1/(1 + e⁻ˣ), by z = e^(−|x|) so that nothing overflows and small values keep their precision.
+
+    The quotient is corrected by what its own rounding and that of 1 + z left over: without that it is 2.2 units off.
+    """
+    zero, one = splat_like(0.0, x), splat_like(1.0, x)
+    z = exp(zero - absolute(x))
+    negative = x < zero
+    numerator, denominator = select(negative, z, one), one + z
+    quotient = numerator / denominator
+    left_over = fma(quotient, denominator - one - z, fma(zero - quotient, denominator, numerator))
+    return fma(left_over, select(negative, one - quotient, quotient), quotient)
+
+
+@inlined
+def _tanh_polynomial_single(z):  # type: ignore[no-untyped-def]
+    p = splat_like(0.002292744816178142343, z)
+    p = fma(p, z, splat_like(-0.008343945515839152048, z))
+    p = fma(p, z, splat_like(0.02176891865102821015, z))
+    p = fma(p, z, splat_like(-0.05395925957720454274, z))
+    p = fma(p, z, splat_like(0.1333330355691574177, z))
+    return fma(p, z, splat_like(-0.3333333317214036164, z))
+
+
+@inlined
+def _tanh_polynomial_double(z):  # type: ignore[no-untyped-def]
+    p = splat_like(-2.438831631472087804e-6, z)
+    p = fma(p, z, splat_like(0.00001220992179016278166, z))
+    p = fma(p, z, splat_like(-0.00003708106921544233385, z))
+    p = fma(p, z, splat_like(0.00009604109157026265988, z))
+    p = fma(p, z, splat_like(-0.000238889446367511739, z))
+    p = fma(p, z, splat_like(0.0005899818158388232071, z))
+    p = fma(p, z, splat_like(-0.001455828399830324586, z))
+    p = fma(p, z, splat_like(0.003592127507599252229, z))
+    p = fma(p, z, splat_like(-0.008863235499801992569, z))
+    p = fma(p, z, splat_like(0.02186948853513322201, z))
+    p = fma(p, z, splat_like(-0.05396825396823590134, z))
+    p = fma(p, z, splat_like(0.1333333333333332076, z))
+    return fma(p, z, splat_like(-0.3333333333333333332, z))
+
+
+_tanh_polynomial = _by_precision(_tanh_polynomial_single, _tanh_polynomial_double)
+
+
+@inlined
+def tanh(x):  # type: ignore[no-untyped-def]
+    """x + x³·P(x²) for |x| < 0.625, else ±(1 − 2/(e^(2|x|) + 1))."""
+    magnitude = absolute(x)
+    one, two = splat_like(1.0, x), splat_like(2.0, x)
+    large = one - two / (exp(magnitude + magnitude) + one)
+    square = x * x
+    small = fma(magnitude * square, _tanh_polynomial(square), magnitude)
+    return copy_sign(select(magnitude < splat_like(0.625, x), small, large), x)
+
+
+# ------------------------------------------------------------------------------------------ sin and cos
+
+
+@inlined
+def _sin_polynomial_single(z):  # type: ignore[no-untyped-def]
+    p = splat_like(-0.0001958789088041238579, z)
+    p = fma(p, z, splat_like(0.008332748270629749485, z))
+    return fma(p, z, splat_like(-0.1666666466231437862, z))
+
+
+@inlined
+def _sin_polynomial_double(z):  # type: ignore[no-untyped-def]
+    p = splat_like(-7.586697117706917985e-13, z)
+    p = fma(p, z, splat_like(1.605853161898614684e-10, z))
+    p = fma(p, z, splat_like(-2.505210623244757733e-8, z))
+    p = fma(p, z, splat_like(2.755731921933916652e-6, z))
+    p = fma(p, z, splat_like(-0.0001984126984126506495, z))
+    p = fma(p, z, splat_like(0.008333333333333331492, z))
+    return fma(p, z, splat_like(-0.1666666666666666667, z))
+
+
+_sin_polynomial = _by_precision(_sin_polynomial_single, _sin_polynomial_double)
+
+
+@inlined
+def _cos_polynomial_single(z):  # type: ignore[no-untyped-def]
+    p = splat_like(0.00002454794208507157251, z)
+    p = fma(p, z, splat_like(-0.001388830303589486604, z))
+    return fma(p, z, splat_like(0.04166666465950220677, z))
+
+
+@inlined
+def _cos_polynomial_double(z):  # type: ignore[no-untyped-def]
+    p = splat_like(4.745871902043291537e-14, z)
+    p = fma(p, z, splat_like(-1.147046088760995911e-11, z))
+    p = fma(p, z, splat_like(2.087675579108042381e-9, z))
+    p = fma(p, z, splat_like(-2.755731922140282439e-7, z))
+    p = fma(p, z, splat_like(0.00002480158730158464643, z))
+    p = fma(p, z, splat_like(-0.001388888888888888787, z))
+    return fma(p, z, splat_like(0.04166666666666666667, z))
+
+
+_cos_polynomial = _by_precision(_cos_polynomial_single, _cos_polynomial_double)
+
+
+@inlined
+def _sine_after_quarters(x, quarters):  # type: ignore[no-untyped-def]
+    """sin(x + quarters·π/2): the polynomial of sin or cos on |r| ≤ π/4, by the parity of the quadrant.
+
+    r = x − n·π/2 in three parts; the first step is exact, for n·(high part) and x are multiples of 2⁻²³ (2⁻⁵²).
+    """
+    rounded = fma(x, splat_like(0.6366197723675814, x), _rounder(x))
+    n, quadrant = rounded - _rounder(x), _low_bits(rounded) + quarters
+    r = fma(n, splat_by_precision(-1.5707963705062866, -1.5707963267948966, x), x)
+    r = fma(n, splat_by_precision(4.371138828673793e-08, -6.123233995736766e-17, x), r)
+    r = fma(n, splat_by_precision(1.7151245100058819e-15, 1.4973849048591698e-33, x), r)
+    z = r * r
+    sine = fma(r * z, _sin_polynomial(z), r)
+    cosine = fma(z * z, _cos_polynomial(z), fma(z, splat_like(-0.5, x), splat_like(1.0, x)))
+    one, two, zero = splat_like(1, quadrant), splat_like(2, quadrant), splat_like(0, quadrant)
+    value = select((quadrant & one) == zero, sine, cosine)
+    return select((quadrant & two) == zero, value, splat_like(0.0, x) - value)
+
+
+@inlined
+def sin(x):  # type: ignore[no-untyped-def]
+    """sin x for |x| ≤ 2¹³; keeps the sign of zero."""
+    value = _sine_after_quarters(x, splat_like(0, as_integers(x)))
+    return select(x == splat_like(0.0, x), x, value)
+
+
+@inlined
+def cos(x):  # type: ignore[no-untyped-def]
+    """cos x for |x| ≤ 2¹³."""
+    return _sine_after_quarters(x, splat_like(1, as_integers(x)))
+
+
+# ------------------------------------------------------------------------------------------ log
+
+
+@inlined
+def _log_polynomial_single(z):  # type: ignore[no-untyped-def]
+    p = splat_like(0.233304672163038363, z)
+    p = fma(p, z, splat_like(0.285508208159606633, z))
+    p = fma(p, z, splat_like(0.4000012183980612671, z))
+    return fma(p, z, splat_like(0.6666666655449709155, z))
+
+
+@inlined
+def _log_polynomial_double(z):  # type: ignore[no-untyped-def]
+    p = splat_like(0.1308662614784010214, z)
+    p = fma(p, z, splat_like(0.1326877313865688518, z))
+    p = fma(p, z, splat_like(0.1538623970281465819, z))
+    p = fma(p, z, splat_like(0.1818179564013290628, z))
+    p = fma(p, z, splat_like(0.2222222239171391744, z))
+    p = fma(p, z, splat_like(0.2857142857080361181, z))
+    p = fma(p, z, splat_like(0.4000000000000087698, z))
+    return fma(p, z, splat_like(0.6666666666666666646, z))
+
+
+_log_polynomial = _by_precision(_log_polynomial_single, _log_polynomial_double)
+
+
+@inlined
+def log(x):  # type: ignore[no-untyped-def]
+    """ln x = e·ln 2 + ln(1 + f) with 1 + f = x/2ᵉ in [√½, √2).
+
+    ln(1 + f) = f − (f²/2 − s·(f²/2 + s²·P(s²))), s = f/(2 + f); subnormal x are scaled first.
+    """
+    zero = splat_like(0.0, x)
+    tiny = x < splat_by_precision(1.1754943508222875e-38, 2.2250738585072014e-308, x)
+    normal = select(tiny, x * splat_by_precision(2.0**24, 2.0**54, x), x)
+    bits = as_integers(normal)
+    mantissa_bits = splat_by_precision(23, 52, bits)
+    exponent = (bits - splat_by_precision(0x3F3504F3, 0x3FE6A09E667F3BCD, bits)) >> mantissa_bits
+    f = as_floats(bits - (exponent << mantissa_bits)) - splat_like(1.0, x)
+    e = _as_number(exponent, x) - select(tiny, splat_by_precision(24.0, 54.0, x), zero)
+    s = f / (splat_like(2.0, x) + f)
+    half_square = splat_like(0.5, x) * f * f
+    tail = s * fma(s * s, _log_polynomial(s * s), half_square)
+    tail = half_square - fma(e, splat_by_precision(1.4286068203094172e-06, 1.9082149292705877e-10, x), tail)
+    value = fma(e, splat_by_precision(0.693145751953125, 0.6931471803691238, x), f - tail)
+    infinity = splat_like(np.inf, x)
+    value = select(x == infinity, x, select(x == zero, zero - infinity, value))
+    return select(x >= zero, value, splat_like(np.nan, x))
+
+
+# ------------------------------------------------------------------------------------------ over arrays
+
+
+@kernel
+def exp_array(x, out):  # type: ignore[no-untyped-def]
+    """out [n] = exp of x [n], float32 or float64."""
+    for i in range(0, x.size, LANES):
+        count = min(LANES, x.size - i)
+        store_part(out, i, exp(load_part(x, i, count)), count)
+
+
+@kernel
+def sigmoid_array(x, out):  # type: ignore[no-untyped-def]
+    """out [n] = sigmoid of x [n], float32 or float64."""
+    for i in range(0, x.size, LANES):
+        count = min(LANES, x.size - i)
+        store_part(out, i, sigmoid(load_part(x, i, count)), count)
+
+
+@kernel
+def tanh_array(x, out):  # type: ignore[no-untyped-def]
+    """out [n] = tanh of x [n], float32 or float64."""
+    for i in range(0, x.size, LANES):
+        count = min(LANES, x.size - i)
+        store_part(out, i, tanh(load_part(x, i, count)), count)
+
+
+@kernel
+def sin_array(x, out):  # type: ignore[no-untyped-def]
+    """out [n] = sin of x [n], float32 or float64."""
+    for i in range(0, x.size, LANES):
+        count = min(LANES, x.size - i)
+        store_part(out, i, sin(load_part(x, i, count)), count)
+
+
+@kernel
+def cos_array(x, out):  # type: ignore[no-untyped-def]
+    """out [n] = cos of x [n], float32 or float64."""
+    for i in range(0, x.size, LANES):
+        count = min(LANES, x.size - i)
+        store_part(out, i, cos(load_part(x, i, count)), count)
+
+
+@kernel
+def log_array(x, out):  # type: ignore[no-untyped-def]
+    """out [n] = log of x [n], float32 or float64."""
+    for i in range(0, x.size, LANES):
+        count = min(LANES, x.size - i)
+        store_part(out, i, log(load_part(x, i, count)), count)

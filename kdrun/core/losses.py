@@ -1,0 +1,121 @@
+"""Losses: a value per sample, and the gradient of their mean over the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kdrun.core.jit import kernel
+
+
+@kernel
+def squared_error(prediction, target, value, dprediction):  # type: ignore[no-untyped-def]
+    """Half the squared error, summed over outputs, averaged over time.
+
+    Equation
+        value[b] = (1/T) Σ_t ½ Σ_o (prediction[t, b, o] − target[t, b, o])²
+        dprediction = (prediction − target)/(T·B), the gradient of the mean of `value` over b
+    Parameters
+        prediction, target [T, B, O]. value [B], float64, overwritten: its sums run over t, then o, in double precision.
+        dprediction [T, B, O], overwritten.
+    """
+    steps, batch, outputs = prediction.shape
+    kind = prediction.dtype.type
+    share = kind(1.0 / (steps * batch))
+    value[:] = 0.0
+    for t in range(steps):
+        for b in range(batch):
+            for o in range(outputs):
+                error = prediction[t, b, o] - target[t, b, o]
+                value[b] += np.float64(error) * np.float64(error)
+                dprediction[t, b, o] = error * share
+    for b in range(batch):
+        value[b] *= 0.5 / steps
+
+
+@kernel
+def masked_squared_error(prediction, target, mask, value, dprediction):  # type: ignore[no-untyped-def]
+    """Half the squared error where a mask is set, over the sum of the mask.
+
+    Equation, with M = Σ_{t,b} mask[t, b]
+        value[b] = (B/M) Σ_t mask[t, b]·½ Σ_o (prediction − target)², whose mean over b is the masked mean
+        dprediction = mask·(prediction − target)/M
+    Parameters
+        prediction, target [T, B, O]. mask [T, B], not negative, M > 0. value [B], float64; dprediction [T, B, O]:
+        overwritten.
+    """
+    steps, batch, outputs = prediction.shape
+    kind = prediction.dtype.type
+    total = 0.0
+    for t in range(steps):
+        for b in range(batch):
+            total += np.float64(mask[t, b])
+    value[:] = 0.0
+    for t in range(steps):
+        for b in range(batch):
+            share = kind(np.float64(mask[t, b]) / total)
+            for o in range(outputs):
+                error = prediction[t, b, o] - target[t, b, o]
+                value[b] += np.float64(mask[t, b]) * (np.float64(error) * np.float64(error))
+                dprediction[t, b, o] = error * share
+    for b in range(batch):
+        value[b] *= 0.5 * batch / total
+
+
+@kernel
+def hidden_distance(hidden, reference, value, dhidden):  # type: ignore[no-untyped-def]
+    """Half the mean squared distance of hidden states, averaged over time.
+
+    Equation
+        value[b] = (1/T) Σ_t (1/2H) Σ_i (hidden[t, b, i] − reference[t, b, i])²
+        dhidden = (hidden − reference)/(H·T·B), the gradient of the mean of `value` over b
+    Parameters
+        hidden, reference [T, B, H]. value [B], float64, overwritten. dhidden [T, B, H], overwritten.
+    """
+    steps, batch, units = hidden.shape
+    kind = hidden.dtype.type
+    share = kind(1.0 / (units * steps * batch))
+    value[:] = 0.0
+    for t in range(steps):
+        for b in range(batch):
+            total = kind(0.0)
+            for i in range(units):
+                distance = hidden[t, b, i] - reference[t, b, i]
+                dhidden[t, b, i] = distance * share
+                total += distance * distance
+            value[b] += np.float64(total)
+    for b in range(batch):
+        value[b] *= 0.5 / (units * steps)
+
+
+@kernel
+def mean_of(values):  # type: ignore[no-untyped-def]
+    """The mean of float64 values [n], summed in order."""
+    total = 0.0
+    for i in range(values.size):
+        total += values[i]
+    return total / values.size
+
+
+@kernel
+def add_scaled(source, weight, target):  # type: ignore[no-untyped-def]
+    """target ← target + weight·source, elementwise over arrays [n] of one dtype; weight is rounded to it."""
+    factor = target.dtype.type(weight)
+    for i in range(target.size):
+        target[i] += factor * source[i]
+
+
+@kernel
+def scale_inplace(array, weight):  # type: ignore[no-untyped-def]
+    """array ← weight·array, elementwise over an array [n]; weight is rounded to its dtype."""
+    factor = array.dtype.type(weight)
+    for i in range(array.size):
+        array[i] *= factor
+
+
+@kernel
+def scale_samples_inplace(array, weights):  # type: ignore[no-untyped-def]
+    """array[t, b, :] ← weights[b]·array[t, b, :] for an array [T, B, N]; weights [B] of the same dtype."""
+    for t in range(array.shape[0]):
+        for b in range(array.shape[1]):
+            for n in range(array.shape[2]):
+                array[t, b, n] *= weights[b]

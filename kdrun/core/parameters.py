@@ -1,0 +1,69 @@
+"""Named arrays over one contiguous buffer, so that an optimizer step, a norm or a restore is one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from kdrun.core.vector import LANES
+
+Array = NDArray[Any]
+
+
+class ParameterSet(Mapping[str, Array]):
+    """A mapping from names to C-contiguous views of `flat`.
+
+    Each view begins at a multiple of the vector width; the gaps between views are zero and stay zero under every
+    elementwise update whose gradient is zero there.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike) -> None:
+        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        starts, length = {}, 0
+        for name, shape in self.shapes.items():
+            starts[name] = length
+            length += -(-int(np.prod(shape, dtype=np.int64)) // LANES) * LANES
+        self.flat = np.zeros(length, dtype)
+        self._views = {
+            name: self.flat[starts[name] : starts[name] + int(np.prod(shape, dtype=np.int64))].reshape(shape)
+            for name, shape in self.shapes.items()
+        }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Array], dtype: DTypeLike) -> ParameterSet:
+        """A set that holds copies of `arrays`, converted to `dtype`."""
+        result = cls({name: array.shape for name, array in arrays.items()}, dtype)
+        result.assign(arrays)
+        return result
+
+    def like(self) -> ParameterSet:
+        """A set of the same names and shapes, all zero: for gradients and moments."""
+        return ParameterSet(self.shapes, self.flat.dtype)
+
+    def copy(self) -> ParameterSet:
+        """A set of its own with the same values."""
+        result = self.like()
+        result.flat[:] = self.flat
+        return result
+
+    def assign(self, arrays: Mapping[str, Array]) -> None:
+        """Copy values into the arrays of the same names."""
+        for name, array in arrays.items():
+            self._views[name][...] = array
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds, gaps not counted."""
+        return sum(view.size for view in self._views.values())
+
+    def __getitem__(self, name: str) -> Array:
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)

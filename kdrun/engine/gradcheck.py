@@ -1,0 +1,293 @@
+"""The gradient check: every analytic gradient of a combination of techniques against finite differences.
+
+A hard quantizer is piecewise constant, so its weights are checked on what their rule declares (docs/derivations/
+gradient_check.md): effective weights with codes frozen; latent weights along ŵ₀ + m ⊙ (w − w₀); the mask m against the
+derivative of its declared antiderivative; scales with codes frozen. Everything else is checked directly.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdrun.core.finite_differences import REACH, derivative_of, gradient_of, relative_error
+from kdrun.core.parameters import ParameterSet
+from kdrun.core.random import Stream
+from kdrun.engine.objective import Objective, TeacherModel
+from kdrun.engine.quantized import QuantizedParameters
+from kdrun.engine.recipe import recipe_of
+from kdrun.factors.contract import (
+    Array,
+    Batch,
+    Family,
+    GradientShape,
+    HyperParameter,
+    Level,
+    Penalty,
+    Progress,
+    Quantizer,
+    Term,
+    Weighting,
+)
+from kdrun.factors.discover import families, levels
+from kdrun.models.contract import ModelSpec, Network
+from kdrun.records import GradientCheck
+from kdrun.tasks.contract import TrainingTask
+
+DOUBLE_TOLERANCE = 1e-6
+SINGLE_TOLERANCE = 1e-3
+NETWORK_STEP = 1e-2
+# Steps for masks, in widths of the narrowest window: they are piecewise polynomials, so that only rounding matters.
+MASK_STEP = 1e-2
+KINK_MARGIN = 2 * REACH * MASK_STEP
+ENDS = {"start": Progress(0, 1), "end": Progress(1, 1)}
+CHECKED = (Quantizer, GradientShape, Term, HyperParameter, Weighting, Penalty)
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What one pair of rows is about: a task's loss on a network, under some techniques (none: a float teacher)."""
+
+    task: TrainingTask
+    model: ModelSpec
+    techniques: Mapping[str, Level]
+
+    @property
+    def name(self) -> str:
+        """Such as `sine, cfc: ternary + smoothstep + trajectory`."""
+        parts = [level.name for _, level in sorted(self.techniques.items(), key=_quantizer_first)]
+        return f"{self.task.name}, {self.model.name}: {' + '.join(parts) or 'float teacher'}"
+
+
+def _quantizer_first(item: tuple[str, Level]) -> tuple[bool, str]:
+    family, level = item
+    return (not isinstance(level, Quantizer), family)
+
+
+def all_combinations(task: TrainingTask, model: ModelSpec) -> list[Combination]:
+    """The float teacher, and every combination of every level that takes part in gradients."""
+    taking_part = [family for family in families().values() if _takes_part(family)]
+    choices = [[(family.name, level) for level in _levels_of(family)] for family in taking_part]
+    combinations = [Combination(task, model, {})]
+    for chosen in itertools.product(*choices):
+        techniques = {family: level for family, level in chosen if level is not None}
+        if _meaningful(techniques):
+            combinations.append(Combination(task, model, techniques))
+    return combinations
+
+
+def _takes_part(family: Family) -> bool:
+    return issubclass(family.contract, CHECKED) and family.key == f"student.{family.name}"
+
+
+def _levels_of(family: Family) -> list[Level | None]:
+    found: list[Level | None] = [level() for level in levels(family.name).values()]
+    return found if family.default is not None else [None, *found]
+
+
+def _meaningful(techniques: Mapping[str, Level]) -> bool:
+    """A float network has no quantizer for a gradient to be shaped through: one shape stands for all of them."""
+    quantizer, shape = techniques.get("quantizer"), techniques.get("gradient")
+    is_float = isinstance(quantizer, Quantizer) and not quantizer.max_code
+    return not is_float or shape is None or shape.name == families()["gradient"].default
+
+
+def check(combinations: Sequence[Combination], single_tolerance: float = SINGLE_TOLERANCE) -> Iterator[GradientCheck]:
+    """Two rows for each combination and end of training: float64 against numeric, float32 against float64."""
+    for combination in combinations:
+        for end, progress in ENDS.items():
+            name = f"{combination.name} ({end})"
+            problem = _Problem(combination, progress)
+            errors = problem.numeric_errors()
+            yield GradientCheck(name, "float64", errors.size, float(errors.max()), DOUBLE_TOLERANCE)
+            errors = problem.single_precision_errors()
+            yield GradientCheck(name, "float32", errors.size, float(errors.max()), single_tolerance)
+
+
+class _Problem:
+    """Random parameters and a random short batch for one combination, at one point of training."""
+
+    def __init__(self, combination: Combination, progress: Progress) -> None:
+        self.combination, self.progress = combination, progress
+        self.recipe = recipe_of(dict(combination.techniques))
+        self._draw_point()
+
+    def stream(self, purpose: str) -> Stream:
+        """Random numbers of the check, the same for every combination."""
+        return Stream(SEED, 0, purpose)
+
+    def network(self, dtype: str) -> Network:
+        """The combination's network in one precision."""
+        task = self.combination.task
+        return self.combination.model.build(task.inputs, task.outputs, task.step_time, dtype)
+
+    def batch(self, dtype: str) -> Batch:
+        """The first training batch of the task's small instance, from numbers that both precisions share."""
+        return self.combination.task.training_data(self.stream, dtype).batch(0)
+
+    def _draw_point(self) -> None:
+        """Parameters and scales that float32 holds exactly, so that both precisions check the same point."""
+        self.values = _random_parameters(self.network("float32"), self.stream("student"))
+        self.scales: Mapping[str, Array] = {}
+        quantized = self.objective("float32").quantized
+        if quantized is None:
+            return
+        _shake(quantized.stored, self.stream("scales"))
+        self.scales = dict(quantized.stored)
+        for name in quantized.tensors:
+            kinks, margin = self._kinks(quantized, name)
+            _draw_again_near(self.values[name], kinks, margin, self.stream(f"again/{name}"))
+
+    def _kinks(self, quantized: QuantizedParameters, name: str) -> tuple[Array, Array]:
+        """Points [n, fan_out] where the rules of one tensor are not smooth, and how far to stay from them [fan_out]."""
+        unit, high = quantized.unit(name), quantized.quantizer.max_code
+        boundaries = np.outer(np.arange(-high, high) + 0.5, unit)
+        if self.recipe.shape is None:
+            return boundaries, KINK_MARGIN * unit
+        kinks = self.recipe.shape.kinks(unit, high, self.progress)
+        return np.concatenate([boundaries, kinks]), KINK_MARGIN * self._window(unit, high)
+
+    def _window(self, unit: Array, max_code: int) -> Array:
+        """Width of the narrowest window of the gradient shape in each column [fan_out]."""
+        assert self.recipe.shape is not None
+        kinks = np.sort(self.recipe.shape.kinks(np.ones(1), max_code, self.progress)[:, 0])
+        gaps = np.diff(kinks)
+        return unit * min([1.0, *gaps[gaps > 1e-6]])
+
+    def objective(self, dtype: str) -> Objective:
+        """The combination at the problem's point, quantized, in one precision."""
+        loss, teachers = self.combination.task.loss(), (self._teacher("first", dtype), self._teacher("second", dtype))
+        latent = ParameterSet.of(self.values, dtype)
+        objective = Objective(self.network(dtype), latent, loss, self.recipe, teachers, self.stream)
+        for name, own in objective.own.items():
+            _shake(own, self.stream(f"own/{name}"))
+        if objective.quantized is not None:
+            objective.quantized.stored.assign(self.scales)
+        objective.prepare(self.progress)
+        return objective
+
+    def _teacher(self, name: str, dtype: str) -> TeacherModel:
+        values = _random_parameters(self.network("float32"), self.stream(f"teacher/{name}"))
+        return TeacherModel(self.network(dtype), ParameterSet.of(values, dtype))
+
+    def numeric_errors(self) -> Array:
+        """Relative errors of all float64 gradients against finite differences."""
+        return np.concatenate([error.reshape(-1) for error in _NumericCheck(self).errors()])
+
+    def single_precision_errors(self) -> Array:
+        """Relative errors of all float32 gradients against the float64 ones."""
+        double, single = self._gradients("float64"), self._gradients("float32")
+        return np.concatenate([relative_error(single[name], double[name]).reshape(-1) for name in double])
+
+    def _gradients(self, dtype: str) -> dict[str, Array]:
+        objective = self.objective(dtype)
+        objective.evaluate(self.batch(dtype), self.progress)
+        objective.finish(self.progress)
+        return _named(objective)
+
+
+class _NumericCheck:
+    """One problem in float64: its analytic gradients, and finite differences of what they claim to be gradients of."""
+
+    def __init__(self, problem: _Problem) -> None:
+        self.problem, self.progress = problem, problem.progress
+        self.objective, self.batch = problem.objective("float64"), problem.batch("float64")
+        self.objective.evaluate(self.batch, self.progress)
+        self.effective = {name: array.copy() for name, array in self.objective.gradients.latent.items()}
+        self.objective.finish(self.progress)
+        self.analytic = {name: array.copy() for name, array in _named(self.objective).items()}
+
+    def value(self) -> float:
+        """The whole loss at the weights, scales and own arrays as they are now."""
+        return self.objective.evaluate(self.batch, self.progress).value + self.objective.penalty()[0]
+
+    def errors(self) -> Iterator[Array]:
+        """Relative errors, group by group; no parameter is left out."""
+        quantized = self.objective.quantized
+        for name, array in self.objective.latent.items():
+            if quantized is not None and name in quantized.tensors:
+                yield from self._quantized_errors(quantized, name)
+            else:
+                yield relative_error(self.analytic[name], gradient_of(self.value, array, NETWORK_STEP))
+        if quantized is not None:
+            yield from self._scale_errors(quantized)
+        for slot, own in self.objective.own.items():
+            for name, array in own.items():
+                yield relative_error(self.analytic[f"{slot}.{name}"], gradient_of(self.value, array, NETWORK_STEP))
+
+    def _quantized_errors(self, quantized: QuantizedParameters, name: str) -> Iterator[Array]:
+        effective, latent = self.objective.weights[name], self.objective.latent[name]
+        yield relative_error(self.effective[name], gradient_of(self.value, effective, NETWORK_STEP))
+        mask, declared = self._masks(quantized, name)
+        yield relative_error(mask, declared)
+        start, origin = effective.copy(), latent.copy()
+
+        def along_the_rule() -> float:
+            effective[...] = start + mask * (latent - origin)
+            return self.value()
+
+        numeric = gradient_of(along_the_rule, latent, NETWORK_STEP / np.maximum(1.0, np.abs(mask)))
+        effective[...] = start
+        yield relative_error(self.analytic[name], numeric)
+
+    def _masks(self, quantized: QuantizedParameters, name: str) -> tuple[Array, Array]:
+        """m(w) as training computes it, and the numeric derivative of the antiderivative that its level declares."""
+        shape, latent = self.problem.recipe.shape, self.objective.latent[name]
+        if shape is None:
+            return np.ones_like(latent), np.ones_like(latent)
+        mask = quantized.masks(shape, self.progress).get(name, np.ones_like(latent)).copy()
+        unit, high = quantized.unit(name).copy(), quantized.quantizer.max_code
+        step = np.broadcast_to(MASK_STEP * self.problem._window(unit, high), latent.shape)
+        return mask, derivative_of(lambda w: shape.antiderivative(w, unit, high, self.progress), latent, step)
+
+    def _scale_errors(self, quantized: QuantizedParameters) -> Iterator[Array]:
+        def with_codes_frozen() -> float:
+            quantized.freeze()
+            return self.value()
+
+        for name, array in quantized.stored.items():
+            yield relative_error(self.analytic[name], gradient_of(with_codes_frozen, array, NETWORK_STEP))
+            quantized.freeze()
+
+
+def _named(objective: Objective) -> dict[str, Array]:
+    """Every gradient of an objective by the name of what it belongs to."""
+    found = dict(objective.gradients.latent)
+    if objective.gradients.stored is not None:
+        found |= objective.gradients.stored
+    for slot, own in objective.gradients.own.items():
+        found |= {f"{slot}.{name}": gradient for name, gradient in own.items()}
+    return found
+
+
+def _random_parameters(network: Network, stream: Stream) -> dict[str, Array]:
+    """Values of float32 for every tensor, biases and signs of time constants included."""
+    values = dict(network.initial_parameters(stream, "float32").copy())
+    for name, tensor in network.tensors.items():
+        part = stream.child(name)
+        if tensor.low == tensor.high:
+            values[name] = part.uniform(1, tensor.shape, -0.3, 0.3, "float32")
+        elif tensor.low > 0.0:
+            values[name] *= np.sign(part.uniform(1, tensor.shape, -1.0, 1.0, "float32"))
+    return values
+
+
+def _shake(arrays: ParameterSet, stream: Stream) -> None:
+    """Move arrays off their starting values, by numbers that both precisions hold."""
+    for name, array in arrays.items():
+        noise = stream.child(name).uniform(0, array.shape, -0.1, 0.1, "float32")
+        array[...] = np.float32(array) * (np.float32(1.0) + noise) + np.float32(0.1) * noise * (np.float32(array) == 0)
+
+
+def _draw_again_near(values: Array, kinks: Array, margin: Array, stream: Stream) -> None:
+    """Draw those values [fan_in, fan_out] again that lie within `margin` of a kink of their column, until none does."""
+    reach = float(np.abs(values).max())
+    for attempt in itertools.count():
+        near = (np.abs(values[np.newaxis] - kinks[:, np.newaxis]) < margin).any(axis=0)
+        if not near.any():
+            return
+        values[near] = stream.uniform(attempt, values.shape, -reach, reach, "float32")[near]

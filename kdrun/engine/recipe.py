@@ -1,0 +1,94 @@
+"""Which level fills which slot in one run, from the resolved `student` section of its study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from kdrun.factors.contract import (
+    Credit,
+    Curriculum,
+    Gate,
+    GradientShape,
+    Granularity,
+    HyperParameter,
+    Level,
+    Penalty,
+    Projection,
+    QuantizationSchedule,
+    Quantizer,
+    Term,
+    Weighting,
+)
+from kdrun.factors.discover import levels
+
+Slot = TypeVar("Slot", bound=Level)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The levels of one run by slot; `None` and empty are empty slots. Keys are family names, in alphabetical order."""
+
+    quantizer: Quantizer | None = None
+    granularity: Granularity | None = None
+    schedule: QuantizationSchedule | None = None
+    shape: GradientShape | None = None
+    terms: dict[str, Term] = field(default_factory=dict)
+    hyper: dict[str, HyperParameter] = field(default_factory=dict)
+    penalties: dict[str, Penalty] = field(default_factory=dict)
+    weighting: Weighting | None = None
+    credit: Credit | None = None
+    curriculum: Curriculum | None = None
+    projections: dict[str, Projection] = field(default_factory=dict)
+    gate: Gate | None = None
+
+    def slots(self) -> dict[str, Level]:
+        """Every level that may have arrays of its own, by a name that is unique in the run."""
+        named: dict[str, Level | None] = {
+            "batch": self.curriculum,
+            "credit": self.credit,
+            "gate": self.gate,
+            "weighting": self.weighting,
+        }
+        for group in (self.terms, self.hyper, self.penalties, self.projections):
+            named.update(group)
+        return {name: level for name, level in sorted(named.items()) if level is not None}
+
+
+def recipe_of(techniques: dict[str, Level]) -> Recipe:
+    """Sort techniques by the slot that they fill; `techniques` maps families to levels, empty slots left out."""
+    quantizer = _only(Quantizer, techniques.values())
+    if quantizer is not None and not quantizer.max_code:
+        quantizer = None
+    return Recipe(
+        quantizer=quantizer,
+        granularity=_granularity(quantizer),
+        schedule=_only(QuantizationSchedule, techniques.values()),
+        shape=_only(GradientShape, techniques.values()),
+        terms=_all(Term, techniques),
+        hyper=_all(HyperParameter, techniques),
+        penalties=_all(Penalty, techniques),
+        weighting=_only(Weighting, techniques.values()),
+        credit=_only(Credit, techniques.values()),
+        curriculum=_only(Curriculum, techniques.values()),
+        projections=_all(Projection, techniques),
+        gate=_only(Gate, techniques.values()),
+    )
+
+
+def _granularity(quantizer: Quantizer | None) -> Granularity | None:
+    if quantizer is None:
+        return None
+    level = levels("granularity")[getattr(quantizer, "granularity", "per_row")]()
+    assert isinstance(level, Granularity)
+    return level
+
+
+def _only(slot: type[Slot], techniques: Iterable[Level]) -> Slot | None:
+    found = [level for level in techniques if isinstance(level, slot)]
+    return found[0] if found else None
+
+
+def _all(slot: type[Slot], techniques: dict[str, Level]) -> dict[str, Slot]:
+    return {family: level for family, level in sorted(techniques.items()) if isinstance(level, slot)}

@@ -1,0 +1,179 @@
+"""One run from its record: a pure function of its spec, its random streams and the outcomes of the runs that it needs."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kdrun.core.parameters import ParameterSet
+from kdrun.core.random import Stream
+from kdrun.engine.coded import Coded, trained_arrays
+from kdrun.engine.objective import Objective, TeacherModel
+from kdrun.engine.quantized import QuantizedParameters
+from kdrun.engine.recipe import Recipe, recipe_of
+from kdrun.engine.train import Diverged, Series, Trainer
+from kdrun.factors.contract import Arrays, Comparator, Level, LearningRateSchedule, Optimizer, Progress
+from kdrun.models.contract import Network
+from kdrun.records import History, Outcome, Run
+from kdrun.study.schema import Sections, Student, student_families
+from kdrun.study.choice import LevelChoice
+from kdrun.tasks.contract import TrainingTask
+
+DTYPE = np.dtype(np.float32)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that another one needs, with what came of it."""
+
+    run: Run
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What training gives: measured responses, the arrays to keep, and series."""
+
+    responses: Mapping[str, float]
+    parameters: Arrays
+    history: Mapping[str, History]
+
+
+def execute(run: Run, needed: tuple[Finished, ...]) -> Outcome:
+    """Do one run. Whatever goes wrong inside it becomes its outcome, never an exception."""
+    start = time.perf_counter()
+    try:
+        trained = _MAKERS[run.kind](run, needed)
+    except Diverged as error:
+        return Outcome(run.run_id, "diverged", seconds=time.perf_counter() - start, error=str(error))
+    except Exception:
+        return Outcome(run.run_id, "failed", seconds=time.perf_counter() - start, error=traceback.format_exc())
+    seconds = time.perf_counter() - start
+    unbounded = [name for name, value in trained.responses.items() if not math.isfinite(value)]
+    if unbounded:
+        return Outcome(run.run_id, "diverged", seconds=seconds, error=f"{', '.join(unbounded)}: not finite")
+    return Outcome(run.run_id, "done", trained.responses, dict(trained.parameters), trained.history, seconds)
+
+
+class _Setting:
+    """What every kind of training run starts from: its task, its model, and its random streams."""
+
+    def __init__(self, run: Run, role: str) -> None:
+        self.sections = Sections.model_validate(
+            {key: run.spec[key] for key in ("task", "model", "teacher", "student") if key in run.spec}
+        )
+        task = self.sections.task
+        if not isinstance(task, TrainingTask):
+            raise TypeError(f"task {task.name!r} trains no network")
+        self.task = task
+        self._seed, self._replicate, self._role = int(run.spec["seed"]), run.replicate, role
+
+    def stream(self, purpose: str) -> Stream:
+        """Random numbers of this replicate for one purpose of this role (teacher, student, comparator)."""
+        return Stream(self._seed, self._replicate, f"{self._role}/{purpose}")
+
+    def network(self) -> Network:
+        """The network of the run's own model."""
+        assert self.sections.model is not None
+        return self.sections.model.build(self.task.inputs, self.task.outputs, self.task.step_time, DTYPE)
+
+    def responses(self, last_loss: float, forward: Callable[[Any, frozenset[str]], Arrays]) -> dict[str, float]:
+        """Every response of the task."""
+        training = self.task.training_responses(last_loss)
+        return {**training, **self.task.evaluate(forward, self.stream, DTYPE)}
+
+
+def _train_teacher(run: Run, needed: tuple[Finished, ...]) -> _Trained:
+    setting = _Setting(run, "teacher")
+    teacher = setting.sections.teacher
+    assert teacher is not None
+    network = setting.network()
+    latent = network.initial_parameters(setting.stream("init"), DTYPE)
+    objective = Objective(network, latent, setting.task.loss(), Recipe(), (), setting.stream)
+    return _train(setting, objective, teacher.optimizer, teacher.lr_schedule, teacher.epochs)
+
+
+def _train_student(run: Run, needed: tuple[Finished, ...]) -> _Trained:
+    setting = _Setting(run, "student")
+    student = setting.sections.student
+    assert student is not None
+    teachers = tuple(_teacher_model(finished) for finished in needed)
+    network = setting.network()
+    latent = _initial_latent(setting, student, network, teachers)
+    objective = Objective(network, latent, setting.task.loss(), recipe_of(techniques(student)), teachers, setting.stream)
+    return _train(setting, objective, student.optimizer, student.lr_schedule, student.epochs)  # type: ignore[attr-defined]
+
+
+def techniques(student: Student) -> dict[str, Level]:
+    """The levels of a student section by family, empty slots left out."""
+    chosen = {key: getattr(student, key) for key in student_families()}
+    return {key: level for key, level in chosen.items() if level is not None}
+
+
+def _teacher_model(finished: Finished) -> TeacherModel:
+    setting = _Setting(finished.run, "teacher")
+    return TeacherModel(setting.network(), finished.outcome.parameters)
+
+
+def _initial_latent(
+    setting: _Setting, student: Student, network: Network, teachers: tuple[TeacherModel, ...]
+) -> ParameterSet:
+    latent = network.initial_parameters(setting.stream("init"), DTYPE)
+    if student.init == "teacher":
+        latent.assign({name: teachers[0].weights[name] for name in latent})
+    return latent
+
+
+def _train(
+    setting: _Setting, objective: Objective, optimizer: Level, schedule: Level, epochs: int
+) -> _Trained:
+    assert isinstance(optimizer, Optimizer) and isinstance(schedule, LearningRateSchedule)
+    series = Series.of(epochs)
+    last = Trainer(objective, optimizer, schedule).train(setting.task.training_data(setting.stream, DTYPE), epochs, series)
+    objective.prepare(Progress(epochs, epochs))
+    responses = setting.responses(last.supervised, objective.forward)
+    return _Trained(responses, trained_arrays(objective.latent, objective.quantized), series.histories())
+
+
+def _make_comparator(run: Run, needed: tuple[Finished, ...]) -> _Trained:
+    setting = _Setting(run, "comparator")
+    assert setting.sections.student is not None
+    comparator = LevelChoice("comparators").read(dict(run.spec["comparator"]))
+    assert isinstance(comparator, Comparator)
+    network, source = setting.network(), needed[0].outcome.parameters
+    latent = ParameterSet({name: tensor.shape for name, tensor in network.tensors.items()}, DTYPE)
+    latent.assign({name: source[name] for name in latent})
+    quantized = _quantized(setting.sections.student, network, latent, source)
+    batch = setting.task.calibration_batch(setting.stream, DTYPE)
+    coded = Coded(network, quantized, setting.task.loss(), batch)
+    series = comparator.refine(coded)
+    responses = setting.responses(
+        coded.loss(), lambda inputs, want: network.forward(quantized.weights, inputs, want)
+    )
+    history = {name: History(np.arange(len(values)), np.array(values)) for name, values in series.items()}
+    return _Trained(responses, trained_arrays(latent, quantized), history)
+
+
+def _quantized(student: Student, network: Network, latent: ParameterSet, source: Arrays) -> QuantizedParameters:
+    """The source's own codes and scales where it has them, else those of its weights quantized as they are."""
+    recipe = recipe_of(techniques(student))
+    if recipe.quantizer is None or recipe.granularity is None:
+        raise ValueError("a comparator changes codes, but the student's quantizer is float, which has none")
+    quantized = QuantizedParameters(network, latent, recipe.quantizer, recipe.granularity)
+    quantized.quantize()
+    if any(name.startswith("codes.") for name in source):
+        quantized.load(source)
+    return quantized
+
+
+_MAKERS: Mapping[str, Callable[[Run, tuple[Finished, ...]], _Trained]] = {
+    "teacher": _train_teacher,
+    "treatment": _train_student,
+    "comparator": _make_comparator,
+}

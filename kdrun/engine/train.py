@@ -1,0 +1,236 @@
+"""The training loop: slots 0 and 6 to 8 around an objective. It knows slots, never a level."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from kdrun.core.adam import squared_norm
+from kdrun.core.parameters import ParameterSet
+from kdrun.engine.objective import Evaluation, Objective
+from kdrun.factors.contract import (
+    Array,
+    Batch,
+    GroupSettings,
+    LearningRateSchedule,
+    Optimizer,
+    Progress,
+    Quantizer,
+)
+from kdrun.factors.discover import levels
+from kdrun.records import History
+from kdrun.tasks.contract import Data
+
+HISTORY_POINTS = 200
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+
+@dataclass
+class Series:
+    """Histories that grow during training: at most `HISTORY_POINTS` evenly spaced steps, and the last."""
+
+    stride: int
+    last: int
+    points: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, steps: int) -> Series:
+        """Series for a training of so many steps."""
+        return cls(stride=-(-steps // HISTORY_POINTS), last=steps - 1)
+
+    def add(self, step: int, name: str, value: float) -> None:
+        """Record a value where the step is one that is kept."""
+        if step % self.stride == 0 or step == self.last:
+            self.points.setdefault(name, []).append((step, value))
+
+    def histories(self) -> dict[str, History]:
+        """What was recorded."""
+        return {
+            name: History(np.array([step for step, _ in points], np.int64), np.array([value for _, value in points]))
+            for name, points in self.points.items()
+        }
+
+
+@dataclass
+class Group:
+    """Arrays that are updated together, and what the optimizer remembers of them."""
+
+    parameters: ParameterSet
+    gradient: ParameterSet
+    memory: dict[str, Array]
+
+
+class Trainer:
+    """Steps an objective along its gradients."""
+
+    def __init__(self, objective: Objective, optimizer: Optimizer, schedule: LearningRateSchedule) -> None:
+        self.objective, self.optimizer, self.schedule = objective, optimizer, schedule
+        self.groups: dict[str, Group] = {}
+        self._start_group("latent", objective.latent, objective.gradients.latent)
+        self._start_scales()
+        for name, own in objective.own.items():
+            if len(own):
+                self._start_group(name, own, objective.gradients.own[name])
+        self._stage, self._stage_start, self._last_value = 0, 0, math.nan
+
+    def _start_group(self, name: str, parameters: ParameterSet, gradient: ParameterSet) -> None:
+        memory = self.optimizer.start(parameters.flat.size, parameters.flat.dtype)
+        self.groups[name] = Group(parameters, gradient, memory)
+
+    def _start_scales(self) -> None:
+        self.groups.pop("scales", None)
+        quantized, stored = self.objective.quantized, self.objective.gradients.stored
+        if quantized is not None and stored is not None and len(quantized.stored):
+            self._start_group("scales", quantized.stored, stored)
+
+    def train(self, data: Data, steps: int, series: Series) -> Evaluation:
+        """Take `steps` steps. Returns the evaluation that the last one was taken from."""
+        for step in range(steps):
+            progress = self._progress(step, steps)
+            self._switch_quantizer(progress)
+            self.objective.prepare(progress)
+            batch = self._batch(data, progress)
+            evaluation = self._step(batch, progress, series)
+        return evaluation
+
+    def _progress(self, step: int, steps: int) -> Progress:
+        progress = Progress(step, steps, self._stage, step - self._stage_start)
+        curriculum = self.objective.recipe.curriculum
+        if curriculum is None:
+            return progress
+        context = self.objective.contexts["batch"]
+        context.progress = progress
+        stage = curriculum.stage(context, self._last_value)
+        if stage != self._stage:
+            self._stage, self._stage_start = stage, step
+        return replace(progress, stage=stage, stage_step=step - self._stage_start)
+
+    def _batch(self, data: Data, progress: Progress) -> Batch:
+        curriculum = self.objective.recipe.curriculum
+        if curriculum is None:
+            return data.batch(progress.step)
+        return curriculum.batch(self.objective.contexts["batch"], self.objective.forward, data)
+
+    def _switch_quantizer(self, progress: Progress) -> None:
+        """Slot 1's schedule: another quantizer starts with scales of its own and an optimizer that remembers nothing."""
+        recipe = self.objective.recipe
+        if recipe.schedule is None or recipe.quantizer is None:
+            return
+        name = recipe.schedule.quantizer_name(progress, self._final_quantizer().name)
+        if name == recipe.quantizer.name:
+            return
+        self.objective.switch(replace(recipe, quantizer=_quantizer_like(self._final_quantizer(), name)))
+        self._start_group("latent", self.objective.latent, self.objective.gradients.latent)
+        self._start_scales()
+
+    def _final_quantizer(self) -> Quantizer:
+        if not hasattr(self, "_final"):
+            self._final = self.objective.recipe.quantizer
+        assert self._final is not None
+        return self._final
+
+    def _step(self, batch: Batch, progress: Progress, series: Series) -> Evaluation:
+        objective = self.objective
+        evaluation = objective.evaluate(batch, progress)
+        value = evaluation.value + objective.finish(progress)
+        if not math.isfinite(value):
+            raise Diverged(f"the loss of epoch {progress.step} is {value}")
+        self._last_value = value
+        series.add(progress.step, "loss", value)
+        snapshot = self._snapshot() if objective.recipe.gate is not None else None
+        self._update(progress)
+        self._project(progress)
+        if snapshot is None or self._accepted(snapshot, batch, progress, series):
+            objective.remember(evaluation, batch)
+        return evaluation
+
+    def _update(self, progress: Progress) -> None:
+        lr = self.optimizer.lr * self.schedule.factor(progress)
+        network = [self.groups[name] for name in ("latent", "scales") if name in self.groups]
+        factor = _clip_factor(network, self.optimizer.clip)
+        for group in network:
+            self.optimizer.update_inplace(group.parameters.flat, group.gradient.flat, group.memory, factor, lr)
+        for name, level in self.objective.recipe.slots().items():
+            if name in self.groups:
+                self._update_own(self.groups[name], level.group(progress), lr)
+
+    def _update_own(self, group: Group, settings: GroupSettings, lr: float) -> None:
+        factor = settings.sign * _clip_factor([group], settings.clip)
+        self.optimizer.update_inplace(
+            group.parameters.flat, group.gradient.flat, group.memory, factor, lr * settings.lr
+        )
+
+    def _project(self, progress: Progress) -> None:
+        objective = self.objective
+        if objective.quantized is not None:
+            objective.quantized.project_inplace(progress)
+        for name, projection in objective.recipe.projections.items():
+            projection.project_inplace(objective.latent, objective.contexts[name])
+
+    def _snapshot(self) -> _Snapshot:
+        return _Snapshot(
+            flats={name: group.parameters.flat.copy() for name, group in self.groups.items()},
+            memories={name: _copied(group.memory) for name, group in self.groups.items()},
+            states={name: _copied(context.state) for name, context in self.objective.contexts.items()},
+            before=self.objective.latent.copy(),
+        )
+
+    def _accepted(self, snapshot: _Snapshot, batch: Batch, progress: Progress, series: Series) -> bool:
+        """Slot 8. A refusal puts back every bit that the step has changed."""
+        objective = self.objective
+        gate = objective.recipe.gate
+        assert gate is not None
+        if objective.quantized is not None:
+            objective.quantized.quantize()
+        accepted = gate.accept(snapshot.before, objective.latent, objective.forward, batch, objective.contexts["gate"])
+        series.add(progress.step, "blocked", 0.0 if accepted else 1.0)
+        if not accepted:
+            self._restore(snapshot)
+        return accepted
+
+    def _restore(self, snapshot: _Snapshot) -> None:
+        for name, group in self.groups.items():
+            group.parameters.flat[:] = snapshot.flats[name]
+            group.memory = snapshot.memories[name]
+        for name, context in self.objective.contexts.items():
+            context.state = snapshot.states[name]
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """Everything that a step may change, as it was before."""
+
+    flats: dict[str, Array]
+    memories: dict[str, dict[str, Array]]
+    states: dict[str, dict[str, Array]]
+    before: ParameterSet
+
+
+def _copied(arrays: dict[str, Array]) -> dict[str, Array]:
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+def _clip_factor(groups: list[Group], clip: float | None) -> float:
+    """What clipping to one norm over all `groups` leaves of their gradients."""
+    if clip is None:
+        return 1.0
+    norm = math.sqrt(sum(float(squared_norm(group.gradient.flat)) for group in groups))
+    return clip / norm if norm > clip else 1.0
+
+
+def _quantizer_like(final: Quantizer, name: str) -> Quantizer:
+    """The quantizer of another name with those of `final`'s parameters that it knows."""
+    if name == final.name:
+        return final
+    kind = levels("quantizer")[name]
+    known = {field: value for field, value in final.model_dump().items() if field in kind.model_fields}
+    quantizer = kind(**known)
+    assert isinstance(quantizer, Quantizer)
+    return quantizer
+
+

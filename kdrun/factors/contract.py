@@ -1,0 +1,385 @@
+"""The training contract: the slots that one training step goes through, and what fills them.
+
+A technique is a level of a family: one file with one class that fills one slot. Levels know the core and this page,
+never each other; the trainer (engine/train.py) knows the slots, never a level. Slots that a study leaves empty cost
+nothing.
+
+    0 batch      `Curriculum`      which examples the step sees
+    1 quantize   `Quantizer`       latent weights -> effective weights, with `Granularity`, `QuantizationSchedule`
+    2 forward    the network       effective weights, inputs -> named outputs
+    3 terms      `Term`            outputs -> value per sample, gradients; `HyperParameter` feeds them; `Penalty`
+      weighting  `Weighting`       a weight per sample
+    4 credit     `Credit`          gradients of outputs -> gradients of effective weights (default: backpropagation)
+    5 shape      `GradientShape`   gradients of effective -> of latent weights
+    6 optimizer  `Optimizer`       gradients -> update, group by group (`GroupSettings`, `LearningRateSchedule`)
+    7 project    `Projection`      parameters -> parameters, after the update
+    8 gate       `Gate`            keep the update, or restore everything
+
+Arrays are C-contiguous and of the network's dtype (float32 in training, float64 in checks). Outputs are time-major:
+[T, B, ...], or [B, ...] where the network has no time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from kdrun.core.parameters import ParameterSet
+from kdrun.core.random import Stream
+from kdrun.core.search import CodedNetwork
+
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+Forward = Callable[[Array, frozenset[str]], Arrays]
+
+
+class Named(BaseModel):
+    """Something that a study names, with its parameters as fields: a level, or a task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: `step` of `steps` (from 0), and the stage of a curriculum that has stages."""
+
+    step: int
+    steps: int
+    stage: int = 0
+    stage_step: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """step / steps, in [0, 1)."""
+        return self.step / self.steps
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of one step: `inputs`, what the task's terms need by name, a loss mask, and identities of examples.
+
+    inputs [T, B, D] or [B, D]; targets: named arrays, time-major like the outputs; mask [T, B] or None;
+    ids int64 [B] where examples come from a fixed set, else None.
+    """
+
+    inputs: Array
+    targets: Arrays
+    mask: Array | None = None
+    ids: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What a slot may size its own arrays by: outputs of student and teachers, and all parameters, by name.
+
+    The leading axes T and B of outputs are left out: `hidden` of a CfC with 16 units is (16,).
+    """
+
+    student: Mapping[str, tuple[int, ...]]
+    teachers: tuple[Mapping[str, tuple[int, ...]], ...]
+    parameters: Mapping[str, tuple[int, ...]]
+    dtype: np.dtype[Any]
+
+
+@dataclass
+class Context:
+    """What a slot is handed besides its arguments. `own` is trained with it, `state` is what it remembers.
+
+    `hyper` holds the values of hyper-parameters that a term declares in `hyper_names`. `state` changes in
+    `Level.remember` only and is restored when a gate refuses a step. `sample_weights` [B], where a weighting is in
+    force, are what a per-sample term applies to the gradients of its own arrays and hyper-parameters.
+    """
+
+    own: Arrays
+    state: dict[str, Array]
+    progress: Progress
+    stream: Stream
+    hyper: Mapping[str, Any] = field(default_factory=dict)
+    sample_weights: Array | None = None
+
+
+@dataclass(frozen=True)
+class GroupSettings:
+    """What a group of trained arrays asks of the optimizer.
+
+    `lr` multiplies the study's learning rate; `sign` −1 turns descent into ascent (gradient reversal); `clip` is the
+    group's own bound on its gradient norm, None for no clipping.
+    """
+
+    lr: float = 1.0
+    sign: float = 1.0
+    clip: float | None = None
+
+
+class Level(Named):
+    """A technique: fills one slot. `equation` is its definition as text, for `kdrun list` and the documentation."""
+
+    equation: ClassVar[str]
+
+    def init(self, stream: Stream, shapes: Shapes) -> tuple[Arrays, dict[str, Array]]:
+        """Arrays that this slot trains, and arrays that it remembers. Default: none."""
+        return {}, {}
+
+    def group(self, progress: Progress) -> GroupSettings:
+        """How the optimizer treats the arrays that this slot trains."""
+        return GroupSettings()
+
+    def remember(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> None:
+        """Update `context.state` after a step that was kept (a memory bank, an average). Default: nothing."""
+
+
+class Curriculum(Level):
+    """Slot 0: chooses the examples of a step, and the stage that training is in."""
+
+    def batch(self, context: Context, forward: Forward, data: Any) -> Batch:
+        """The batch of this step; `data` is the task's training data (see tasks/contract.py)."""
+        raise NotImplementedError
+
+    def stage(self, context: Context, last_value: float) -> int:
+        """The stage of the coming step, from what is remembered and the loss of the step before (nan at first)."""
+        return 0
+
+
+class Granularity(Level):
+    """Slot 1: how many scales a matrix stores, and how they spread over its columns."""
+
+    def stored_shape(self, fan_out: int) -> tuple[int, ...]:
+        """Shape of what is stored for a matrix [fan_in, fan_out]."""
+        raise NotImplementedError
+
+    def pool(self, columns: Array, stored: Array) -> None:
+        """Write the stored scales from one measured for each column [fan_out]."""
+        raise NotImplementedError
+
+    def spread(self, stored: Array, columns: Array) -> None:
+        """Write the scale of each column [fan_out]."""
+        raise NotImplementedError
+
+    def gather(self, d_columns: Array, d_stored: Array) -> None:
+        """Write the gradient of the stored scales: the transpose of `spread`."""
+        raise NotImplementedError
+
+
+class Quantizer(Level):
+    """Slots 1, 5 and 7 for a weight matrix [fan_in, fan_out] whose columns have scales of their own.
+
+    `scale_names` are the learned arrays of a matrix; each is [fan_out] here, whatever the granularity stores.
+    """
+
+    scale_names: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def max_code(self) -> int:
+        """Codes run from −max_code to max_code; 0 means that weights are not quantized."""
+        raise NotImplementedError
+
+    def measure(self, w_latent: Array, scales: Arrays) -> None:
+        """Write the initial scales [fan_out] each, from latent weights."""
+        raise NotImplementedError
+
+    def quantize(self, w_latent: Array, scales: Arrays, codes: Array, w_eff: Array) -> None:
+        """Write codes (integers, kept as numbers of the dtype) and effective weights, both [fan_in, fan_out]."""
+        raise NotImplementedError
+
+    def effective(self, codes: Array, scales: Arrays, w_eff: Array) -> None:
+        """Write the effective weights of given codes: what is left of `quantize` when codes are frozen."""
+        raise NotImplementedError
+
+    def unit(self, w_latent: Array, scales: Arrays) -> Array:
+        """Width of one code's cell in each column [fan_out]: the boundaries lie at ±½, ±1½, … units."""
+        raise NotImplementedError
+
+    def backward(self, dw_eff: Array, codes: Array, scales: Arrays, dscales: Arrays) -> None:
+        """Write the gradients of the scales, with codes held fixed."""
+        raise NotImplementedError
+
+    def project_inplace(self, w_latent: Array, stored: Arrays, progress: Progress) -> None:
+        """Slot 7: put weights and stored scales back where they must be (a floor, a proximal step)."""
+
+
+class QuantizationSchedule(Level):
+    """Slot 1: which quantizer is in force. A switch starts new scales and clears the optimizer's moments."""
+
+    def quantizer_name(self, progress: Progress, final: str) -> str:
+        """The name of the quantizer of this step; `final` is the one that the study asks for."""
+        raise NotImplementedError
+
+
+class GradientShape(Level):
+    """Slot 5: the mask m(w) that a surrogate gradient multiplies d_effective by."""
+
+    def mask(self, w_latent: Array, unit: Array, max_code: int, progress: Progress, mask: Array) -> bool:
+        """Write m(w) [fan_in, fan_out] and return True; return False where m is 1 everywhere (nothing is written)."""
+        raise NotImplementedError
+
+    def antiderivative(self, w: Array, unit: Array, max_code: int, progress: Progress) -> Array:
+        """M(w) with M' = m between kinks, in plain numpy: what the gradient check differentiates numerically."""
+        raise NotImplementedError
+
+    def kinks(self, unit: Array, max_code: int, progress: Progress) -> Array:
+        """Where m is not smooth, for one column: points [n, fan_out]; the check keeps away from them."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TermResult:
+    """Value and gradients of a term.
+
+    value: float64, [B] for a per-sample term, [1] for a batch term. `d_outputs` are the gradients of the mean of `value`
+    by the student's outputs, unweighted; `d_own` and `d_hyper` are those by the term's own arrays and hyper-parameters,
+    of the mean of sample_weights·value where a weighting is in force. The trainer may overwrite the arrays.
+    """
+
+    value: Array
+    d_outputs: Arrays = field(default_factory=dict)
+    d_own: Arrays = field(default_factory=dict)
+    d_hyper: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Term(Level):
+    """Slot 3: one term of the loss. `want` and `teacher_want` name the outputs that it reads."""
+
+    per_sample: ClassVar[bool] = True
+    want: ClassVar[frozenset[str]] = frozenset()
+    teacher_want: ClassVar[frozenset[str]] = frozenset()
+    hyper_names: ClassVar[tuple[str, ...]] = ()
+
+    def weight(self, progress: Progress) -> float:
+        """The term's coefficient in the loss; 0 leaves it out of this step."""
+        return 1.0
+
+    def supervised_weight(self, progress: Progress) -> float:
+        """What the term multiplies the task's own loss by: 1 − α for a term that shares the loss with it."""
+        return 1.0
+
+    def evaluate(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> TermResult:
+        """Value and gradients, with weight 1. Pure: what is remembered changes in `remember` alone."""
+        raise NotImplementedError
+
+
+class Penalty(Level):
+    """Slot 3: a term on latent parameters alone; it joins after weighting and after the gradient shape."""
+
+    def evaluate(self, latent: Arrays, context: Context) -> tuple[float, Arrays]:
+        """Value, and gradients of the latent parameters that it depends on."""
+        raise NotImplementedError
+
+
+class HyperParameter(Level):
+    """Feeds a hyper-parameter (temperature, weights of teachers) to the terms that declare it."""
+
+    provides: ClassVar[str]
+
+    def value(self, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> Any:
+        """The value at this step."""
+        raise NotImplementedError
+
+    def backward(self, d_value: Any, context: Context) -> Arrays:
+        """Gradients of the slot's own arrays from the gradient by the value."""
+        return {}
+
+
+class Weighting(Level):
+    """A weight per sample, multiplying all per-sample terms."""
+
+    teacher_want: ClassVar[frozenset[str]] = frozenset()
+
+    def weights(self, value: Array, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> tuple[Array, Arrays]:
+        """w [B] and the gradients of the slot's own arrays, from the summed per-sample values [B]."""
+        raise NotImplementedError
+
+
+class Credit(Level):
+    """Slot 4: gradients of the effective weights from those of the outputs, without backpropagation."""
+
+    want: ClassVar[frozenset[str]] = frozenset()
+
+    def assign(
+        self, weights: Arrays, student: Arrays, d_outputs: Arrays, batch: Batch, forward: Forward, gradients: Arrays, context: Context
+    ) -> Arrays:
+        """Write `gradients` of every network parameter in place; return the gradients of the slot's own arrays."""
+        raise NotImplementedError
+
+
+class LearningRateSchedule(Level):
+    """Slot 6: how the learning rate moves with progress."""
+
+    def factor(self, progress: Progress) -> float:
+        """What the optimizer's learning rate is multiplied by at this step."""
+        raise NotImplementedError
+
+
+class Optimizer(Level):
+    """Slot 6: how a group of trained arrays follows its gradient. `lr` and `clip` are fields of every optimizer."""
+
+    lr: float
+    clip: float | None
+
+    def start(self, size: int, dtype: np.dtype[Any]) -> dict[str, Array]:
+        """What the optimizer remembers of a group of `size` numbers; all of it is restored when a gate refuses."""
+        raise NotImplementedError
+
+    def update_inplace(self, flat: Array, gradient: Array, memory: dict[str, Array], factor: float, lr: float) -> None:
+        """One step over flat buffers: `factor` is what clipping leaves of the gradient, `lr` this step's rate."""
+        raise NotImplementedError
+
+
+class Comparator(Level):
+    """Something made outside the factorial from a finished run: quantized or searched without training.
+
+    `starts_from` says from which run of the replicate: treatment 1 (`baseline`) or its teacher (`teacher`), whose
+    weights are then quantized as they are.
+    """
+
+    starts_from: ClassVar[str]
+
+    def refine(self, network: CodedNetwork) -> Mapping[str, list[float]]:
+        """Change the codes in place; return series for the run's history, by name."""
+        raise NotImplementedError
+
+
+class Projection(Level):
+    """Slot 7: acts on all latent parameters after the update."""
+
+    def project_inplace(self, parameters: ParameterSet, context: Context) -> None:
+        """Change the parameters in place."""
+        raise NotImplementedError
+
+
+class Gate(Level):
+    """Slot 8: judges a proposed update. A refusal restores parameters, optimizer, `own` and `state` to the bit."""
+
+    def accept(self, before: ParameterSet, proposed: ParameterSet, forward: Forward, batch: Batch, context: Context) -> bool:
+        """True keeps the update. `forward` runs the proposed student."""
+        raise NotImplementedError
+
+
+class Teachers(Level):
+    """Which teachers a student has: each is a run that the student needs."""
+
+    def members(self, teacher: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+        """The resolved `teacher` section of each member, made from the study's."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Family:
+    """A folder of levels: what contract they fulfil, and which key of a study they are the values of.
+
+    `default` is the level of a study that does not name one; None means that the slot stays empty, which a study
+    writes as `none`.
+    """
+
+    name: str
+    contract: type[Level]
+    key: str
+    default: str | None
+    title: str

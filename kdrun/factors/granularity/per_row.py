@@ -1,0 +1,31 @@
+"""One scale for each row of a weight matrix, that is for each unit's incoming weights."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from kdrun.factors.contract import Array, Granularity
+
+
+class PerRow(Granularity):
+    """As many scales as units (per channel). Rows are columns in the core's layout."""
+
+    name: ClassVar[str] = "per_row"
+    equation: ClassVar[str] = "ŵ_rj = s_r·q_rj"
+    source: ClassVar[str] = "the sine study"
+
+    def stored_shape(self, fan_out: int) -> tuple[int, ...]:
+        """[fan_out]."""
+        return (fan_out,)
+
+    def pool(self, columns: Array, stored: Array) -> None:
+        """Each its own."""
+        stored[:] = columns
+
+    def spread(self, stored: Array, columns: Array) -> None:
+        """Each its own."""
+        columns[:] = stored
+
+    def gather(self, d_columns: Array, d_stored: Array) -> None:
+        """Each its own."""
+        d_stored[:] = d_columns

@@ -1,0 +1,82 @@
+"""Text from a study where others would read markup into it: Markdown, terminals, spreadsheets."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable
+
+ACRONYMS = frozenset({"mse", "rmse", "mae", "kl", "auc", "cka"})
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# Numbers in between are written without an exponent.
+SMALLEST, LARGEST = 1e-4, 1e4
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def heading(name: str) -> str:
+    """A column's heading: `eval_mse` is `Eval MSE`, `vs_float` is `vs Float`, `width` is `Width`."""
+    return " ".join(_heading_word(word) for word in re.split(r"[_\s]+", name) if word) or name
+
+
+def _heading_word(word: str) -> str:
+    if word.lower() in ACRONYMS:
+        return word.upper()
+    return word if word == "vs" else word[:1].upper() + word[1:]
+
+
+def plain(text: str) -> str:
+    """The text with control characters, which could steer a terminal, made visible; newlines and tabs become spaces."""
+    spaced = re.sub(r"\s+", " ", text)
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in ("Cc", "Cf") else char for char in spaced
+    )
+
+
+def markdown(text: str) -> str:
+    """The text as it stands, in Markdown and inside a table of it: no emphasis, links, cells or HTML come of it."""
+    escaped = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = re.sub(r"([\\`*\[\]|~$#!])", r"\\\1", escaped)
+    # An underscore inside a word is no emphasis: names such as eval_mse stay readable.
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)
+
+
+def code(text: str) -> str:
+    """Text as a code span of Markdown, whatever backticks it holds."""
+    content = plain(text).replace("|", "\\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", content)), default=0))
+    return f"{fence}{content}{fence}" if len(fence) == 1 else f"{fence} {content} {fence}"
+
+
+def spreadsheet(text: str) -> str:
+    """A cell of text that no spreadsheet takes for a formula: an apostrophe goes before one; numbers stay numbers."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(text) else text
+
+
+def significant(value: float, scientific: bool | None = None) -> str:
+    """Three significant digits: `0.0421`, `12.3`, `5.21e-5`; scientific below 0.0001 and from 10,000 unless told."""
+    if math.isnan(value):
+        return "–"
+    mantissa, exponent = f"{value:.2e}".split("e") if math.isfinite(value) else (str(value), "")
+    if scientific is None:
+        scientific = is_scientific([value])
+    if not math.isfinite(value) or (scientific and value):
+        return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+    return f"{float(f'{value:.2e}'):.{max(0, 2 - int(exponent))}f}"
+
+
+def is_scientific(values: Iterable[float]) -> bool:
+    """Whether numbers that stand together need exponents: all of them have one, or none."""
+    sizes = [abs(value) for value in values if math.isfinite(value) and value]
+    return any(not SMALLEST <= size < LARGEST for size in sizes)
+
+
+def estimate(mean: float, low: float, high: float, scientific: bool | None = None, between: str = " ") -> str:
+    """A mean and, where there is one, its interval: `0.000521 [0.000412, 0.000660]`; a dash for no mean."""
+    if math.isnan(mean):
+        return "–"
+    if math.isnan(low):
+        return significant(mean, scientific)
+    if scientific is None:
+        scientific = is_scientific([mean])
+    return f"{significant(mean, scientific)}{between}[{significant(low, scientific)}, {significant(high, scientific)}]"

@@ -1,0 +1,252 @@
+"""One results folder: what is stored in it, what is computed from that, and the files that people read.
+
+    study.yaml  runs.sqlite            what happened
+    tables/  report.md  manifest.json  computed, and made again by `Results.write`
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kdrun.errors import UsageError
+from kdrun.records import GradientCheck, Outcome, Run
+from kdrun.report.document import factorial_document
+from kdrun.report.manifest import manifest
+from kdrun.report.write import write_report
+from kdrun.stats.analysis import Analysis, analyse
+from kdrun.stats.scales import Layout, Response
+from kdrun.store.atomic import write_text
+from kdrun.store.runs import FILE_NAME, Store
+from kdrun.study.load import load_study, study_text
+from kdrun.study.plan import Plan, plan, study_digest
+from kdrun.study.schema import Study
+
+STUDY_FILE = "study.yaml"
+OURS = (STUDY_FILE, "registration.json", FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", "tables", "plots",
+        "report.md", "report.html", "manifest.json")  # fmt: skip
+HISTORY_PART = 1000
+
+
+class Results:
+    """The results of one study. Tables are computed when they are asked for, from what is stored then."""
+
+    def __init__(self, folder: Path, study: Study) -> None:
+        self.folder, self.study = folder, study
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Results:
+        """The results in a folder that `kdrun factorial` wrote."""
+        folder = Path(folder)
+        if not (folder / STUDY_FILE).is_file():
+            raise UsageError(f"{folder}: there is no {STUDY_FILE}, so this is not the results folder of a study")
+        return cls(folder, load_study(folder / STUDY_FILE))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Treatments and runs of the study."""
+        return plan(self.study)
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether the folder holds runs, and not only tables."""
+        return Store.exists(self.folder)
+
+    def store(self) -> Store:
+        """The stored runs, to be read."""
+        return Store.open(self.folder, read_only=True)
+
+    @cached_property
+    def outcomes(self) -> dict[str, Outcome]:
+        """Outcomes of the planned runs that are stored, without networks and series."""
+        with self.store() as store:
+            return store.outcomes([run.run_id for run in self.plan.runs])
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Every table of the study."""
+        with self.store() as store:
+            checks, reproducible = store.gradient_checks(), store.fact("reproducible")
+        return analyse(
+            self.plan.runs, self.outcomes, layout_of(self.study), _criteria(self.study), checks, reproducible
+        )
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row per run; columns as in runs.csv."""
+        return self.analysis.runs if self.has_runs else self._table("runs")
+
+    @property
+    def treatments(self) -> pd.DataFrame:
+        """One row per treatment; columns as in treatments.csv."""
+        return self.analysis.treatments if self.has_runs else self._table("treatments")
+
+    @property
+    def effects(self) -> pd.DataFrame:
+        """Main effects and interactions; columns as in effects.csv."""
+        return self.analysis.effects if self.has_runs else self._table("effects")
+
+    @property
+    def criteria(self) -> pd.DataFrame:
+        """The study's criteria; columns as in criteria.csv."""
+        return self.analysis.criteria if self.has_runs else self._table("criteria")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        """A table of a folder whose runs are not there."""
+        path = self.folder / "tables" / f"{name}.parquet"
+        if not path.is_file():
+            raise UsageError(f"{self.folder}: there is neither {FILE_NAME} nor tables/{path.name}")
+        return pd.read_parquet(path)
+
+    @property
+    def gradient_checks(self) -> list[GradientCheck]:
+        """The rows of the gradient check that preceded the runs."""
+        with self.store() as store:
+            return store.gradient_checks()
+
+    @cached_property
+    def results_digest(self) -> str:
+        """SHA-256 over every bit of every run that is not missing."""
+        with self.store() as store:
+            return store.results_digest([run.run_id for run in self.plan.runs])
+
+    @cached_property
+    def study_digest(self) -> str:
+        """SHA-256 over what determines the runs and how they are judged."""
+        return study_digest(self.study)
+
+    def missed_teachers(self) -> list[str]:
+        """One sentence for each teacher that missed its acceptance."""
+        found = (missed(self.study, run, self.outcomes.get(run.run_id)) for run in self.plan.runs)
+        return [sentence for sentence in found if sentence]
+
+    @property
+    def exit_code(self) -> int:
+        """0; 4 where a teacher missed its acceptance; 1 where a run failed or a required criterion does not hold."""
+        if self.missed_teachers():
+            return 4
+        failed = (self.runs["status"] == "failed").any()
+        unmet = (self.criteria["required"] & ~self.criteria["holds"]).any()
+        return 1 if failed or unmet else 0
+
+    def document(self) -> dict[str, Any]:
+        """Everything as one JSON document."""
+        return factorial_document(
+            self.analysis, self.study.study, str(self.folder), self.study_digest, self.results_digest
+        )
+
+    def manifest(self) -> dict[str, Any]:
+        """The content of manifest.json."""
+        with self.store() as store:
+            made_with, start, end = store.fact("environment", {}), store.fact("start"), store.fact("end")
+        return manifest(self.study.resolved(), self.study_digest, self.results_digest, made_with, start, end)
+
+    def write(self) -> None:
+        """Write tables, report and manifest from what is stored."""
+        with self.store() as store:
+            write_report(
+                self.folder, self.analysis, self.study.resolved(), self.manifest(), self._histories(store)
+            )
+
+    def _histories(self, store: Store) -> Iterator[pd.DataFrame]:
+        """Series of the runs, part by part, so that only one part is in memory."""
+        ids = [run.run_id for run in self.plan.runs]
+        for start in range(0, len(ids), HISTORY_PART):
+            yield store.histories(ids[start : start + HISTORY_PART])
+
+
+def prepare_folder(folder: Path, study: Study, fresh: bool) -> None:
+    """Make the folder ready to hold runs of `study`, and write the study that runs.
+
+    A folder that holds results without their runs, or something else, is refused unless `fresh` is set.
+    """
+    if fresh:
+        clear(folder)
+    elif folder.exists() and not Store.exists(folder) and any(folder.iterdir()):
+        raise UsageError(
+            f"{folder}: this folder holds no {FILE_NAME}, only results without their runs, or something else. "
+            f"Choose another place with --results DIR, or start over here with --fresh."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if not Store.exists(folder):
+        Store.create(folder).close()
+    write_text(folder / STUDY_FILE, study_text(study))
+
+
+def clear(folder: Path) -> None:
+    """Remove what kdrun writes into a results folder, and nothing else."""
+    for name in OURS:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def let_go_of_networks(folder: Path, study: Study, runs: Sequence[Run]) -> None:
+    """Drop the trained networks that `keep` does not ask for, once no run that is to come needs them."""
+    if study.keep == "all":
+        return
+    with Store.open(folder) as store:
+        store.drop_parameters({run.run_id for run in runs} - _best(store, study, runs))
+
+
+def _best(store: Store, study: Study, runs: Sequence[Run]) -> set[str]:
+    """The run of each treatment with the best primary response, where `keep` is `best`."""
+    if study.keep == "none":
+        return set()
+    primary = study.responses[0]
+    sign = 1.0 if primary.better == "lower" else -1.0
+    outcomes = store.outcomes([run.run_id for run in runs])
+    best: dict[int | None, tuple[float, str]] = {}
+    for run in runs:
+        outcome = outcomes.get(run.run_id)
+        if run.kind == "treatment" and outcome is not None and outcome.status == "done":
+            candidate = (sign * outcome.responses[primary.name], run.run_id)
+            best[run.treatment] = min(best.get(run.treatment, candidate), candidate)
+    return {run_id for _, run_id in best.values()}
+
+
+def layout_of(study: Study) -> Layout:
+    """What the columns of the study's tables are."""
+    declared = {response.name: response for response in study.responses}
+    responses = []
+    for name in study.task.responses:
+        if name in declared:
+            entry = declared[name]
+            stand_in = entry.diverged.value if entry.diverged else None
+            responses.append(Response(name, entry.scale, entry.better, stand_in))
+        else:
+            responses.append(Response(name, study.responses[0].scale, study.responses[0].better))
+    return Layout(
+        factors={name: tuple(level.text for level in factor.levels) for name, factor in study.factors.items()},
+        responses=tuple(responses),
+        judged=tuple(declared),
+        ratios=study.task.ratios if study.teacher is not None else (),
+    )
+
+
+def _criteria(study: Study) -> list[Mapping[str, Any]]:
+    return [dict(criterion) for criterion in study.resolved()["criteria"]]
+
+
+def missed(study: Study, run: Run, outcome: Outcome | None) -> str | None:
+    """How far a teacher is from its acceptance, or None for a teacher that reached it and for every other run."""
+    if run.kind != "teacher" or outcome is None or outcome.status != "done" or study.teacher is None:
+        return None
+    better = {response.name: response.better for response in study.responses}
+    for name, bound in study.teacher.accept.items():
+        value = outcome.responses[name]
+        if value > bound if better.get(name, "lower") == "lower" else value < bound:
+            return f"{run.title}: {name} is {value:.6g}, which misses {bound:g} by a factor of {_factor(value, bound)}"
+    return None
+
+
+def _factor(value: float, bound: float) -> str:
+    ratio = value / bound if bound else float("inf")
+    return f"{max(ratio, 1 / ratio) if ratio > 0 else ratio:.3g}"

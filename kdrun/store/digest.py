@@ -1,0 +1,63 @@
+"""Fingerprints of results: two machines that compute the same bits print the same text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kdrun.records import Status
+from kdrun.store.arrays import Array, portable
+
+
+@dataclass(frozen=True)
+class DigestRow:
+    """What `results_digest` reads of one run; `responses` as `float.hex` texts."""
+
+    run_id: str
+    status: Status
+    responses: Mapping[str, str]
+    parameters_sha256: str
+
+    def line(self) -> str:
+        """The run as one line of JSON, e.g.
+
+        `{"id":"3f…","status":"done","responses":{"eval_mse":"0x1.0p-11"},"parameters":"e3b0…"}`
+
+        Keys in this order, responses sorted by name, no spaces, no escapes beyond those that JSON asks for.
+        """
+        content = {
+            "id": self.run_id,
+            "status": self.status,
+            "responses": dict(sorted(self.responses.items())),
+            "parameters": self.parameters_sha256,
+        }
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def results_digest(rows: Iterable[DigestRow]) -> str:
+    """SHA-256, in hexadecimal, over the lines of the runs ordered by run id, each ended by a newline, in UTF-8.
+
+    A run that is missing has no line. Time, host, path and versions have no part in it.
+    """
+    digest = hashlib.sha256()
+    for row in sorted(rows, key=lambda row: row.run_id):
+        if row.status != "missing":
+            digest.update(row.line().encode() + b"\n")
+    return digest.hexdigest()
+
+
+def parameters_digest(parameters: Mapping[str, Array]) -> str:
+    """SHA-256, in hexadecimal, of named arrays: for each, by sorted name, a line of JSON and then its bytes.
+
+    The line is `["w","<f4",[17,32]]`: name, dtype, shape; the bytes are little-endian in C order. The container in
+    which arrays are kept has no part in it. A run without trained parameters has the digest of nothing.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(parameters):
+        array = portable(parameters[name])
+        head = json.dumps([name, array.dtype.str, list(array.shape)], ensure_ascii=False, separators=(",", ":"))
+        digest.update(head.encode() + b"\n")
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,63 @@
+"""A trained network out of the store, in the layout that the interface pins, whatever the core's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdrun.errors import UsageError
+from kdrun.store.arrays import Array, npz_bytes
+from kdrun.store.atomic import write_bytes
+from kdrun.store.runs import Store
+
+NEEDED = ("w", "b", "tau", "w_out", "b_out")
+
+
+def export_npz(store: Store, run_id: str, path: Path) -> None:
+    """Write the trained CfC of a run as npz. Refuses an unknown run, and one whose network is not kept."""
+    outcome = store.outcome(run_id)
+    if not outcome.parameters:
+        raise UsageError(
+            f"run {run_id} ({outcome.status}) keeps no trained network; only a run that trained one and is kept has"
+            " one: say `keep: all` in the study and run it again"
+        )
+    write_npz(path, network_arrays(store.spec(run_id), outcome.parameters))
+
+
+def network_arrays(spec: Mapping[str, Any], parameters: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays of a CfC by the names of the interface, D inputs, H hidden units, O outputs.
+
+    Float: w_gate [H, D+H], b_gate [H], w_cand [H, D+H], b_cand [H], tau [H], w_out [O, H], b_out [O], dt []. Ternary:
+    codes_* (int8) and scale_* [H] or [O] in place of each w_*. In `parameters` the matrices stand input first and
+    gate and candidate side by side: w [D+H, 2H], b [2H], w_out [H, O].
+    """
+    _require_cfc(parameters)
+    hidden = parameters["tau"].shape[0]
+    b = parameters["b"]
+    arrays = {"b_gate": b[:hidden], "b_cand": b[hidden:], "tau": parameters["tau"], "b_out": parameters["b_out"]}
+    if "codes.w" in parameters:
+        arrays |= _matrices("codes", parameters["codes.w"], parameters["codes.w_out"], hidden)
+        scale = parameters["scale.w"]
+        arrays |= {"scale_gate": scale[:hidden], "scale_cand": scale[hidden:], "scale_out": parameters["scale.w_out"]}
+    else:
+        arrays |= _matrices("w", parameters["w"], parameters["w_out"], hidden)
+    arrays["dt"] = np.float64(spec["task"]["dt"])  # type: ignore[assignment]
+    return {name: np.array(array, order="C") for name, array in arrays.items()}
+
+
+def _matrices(prefix: str, w: Array, w_out: Array, hidden: int) -> dict[str, Array]:
+    return {f"{prefix}_gate": w[:, :hidden].T, f"{prefix}_cand": w[:, hidden:].T, f"{prefix}_out": w_out.T}
+
+
+def _require_cfc(parameters: Mapping[str, Array]) -> None:
+    absent = [name for name in NEEDED if name not in parameters]
+    if absent:
+        raise UsageError(f"the network is no CfC (it has no {', '.join(absent)}); npz is written for a CfC only")
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays as npz, atomically; the same arrays give the same bytes. An existing file is replaced."""
+    write_bytes(path, npz_bytes(arrays))

@@ -1,0 +1,133 @@
+"""From the plain data of a study to a `Study`, or to everything that is wrong with it.
+
+First the shape (schema.py) of treatment 1, then of every other level by itself, then what ties keys together
+(ties.py). Combinations of levels are checked where they are made, in design.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from kdrun.study.assign import Assignment, baseline, fill, sections_of, traced
+from kdrun.study.choice import TaskChoice
+from kdrun.study.factor import Factor, FactorLevel, read_factors
+from kdrun.study.paths import MISSING, dotted, get
+from kdrun.study.plain import canonical, plain
+from kdrun.study.schema import Sections, Study
+from kdrun.study.ties import loose_ends, with_level_texts
+from kdrun.study.wording import Problem, explained, shown
+
+ALL_SECTIONS = frozenset({"model", "teacher", "student"})
+
+
+class InvalidStudy(Exception):
+    """The data are no study: `problems` says why."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(dict.fromkeys(problems))
+        super().__init__("\n".join(f"{dotted(problem.path)}: {problem.text}" for problem in self.problems))
+
+
+def read_study(data: Any) -> Study:
+    """The study that `data` describes: plain data, keys as in a study file. `InvalidStudy` says what is wrong."""
+    if not isinstance(data, dict):
+        raise InvalidStudy([Problem((), f"found {shown(data)}; a study is a mapping of keys")])
+    used = used_sections(data)
+    factors, problems = read_factors(data["factors"]) if "factors" in data else ({}, [])
+    bare = _opened(data, used)
+    problems += _unused(data, used)
+    study, found = _first_treatment(bare, factors)
+    problems += found
+    problems += _other_levels(bare, used, factors, known=set(found))
+    problems += loose_ends(bare, factors)
+    if problems or study is None:
+        raise InvalidStudy(problems)
+    return study
+
+
+def used_sections(data: Mapping[str, Any]) -> frozenset[str]:
+    """The sections that the task of a study uses; all of them where the task cannot be told."""
+    task = data.get("task")
+    name = task.get("name") if isinstance(task, dict) else task
+    found = TaskChoice().classes().get(name) if isinstance(name, str) else None
+    return getattr(found, "sections", ALL_SECTIONS)
+
+
+def _opened(data: Mapping[str, Any], used: frozenset[str]) -> dict[str, Any]:
+    """The study with the sections that its task uses, empty where not given, and without the others."""
+    kept = {key: value for key, value in data.items() if key not in ALL_SECTIONS - used}
+    return kept | {key: {} for key in used if data.get(key) is None}
+
+
+def _unused(data: Mapping[str, Any], used: frozenset[str]) -> Iterator[Problem]:
+    task = data.get("task")
+    name = task.get("name") if isinstance(task, dict) else task
+    for key in data:
+        if key in ALL_SECTIONS - used:
+            yield Problem((key,), f"the task {shown(name)} has no {key}; remove this key", on_key=True)
+
+
+def _first_treatment(bare: Mapping[str, Any], factors: Mapping[str, Factor]) -> tuple[Study | None, list[Problem]]:
+    """The study with the first level of every factor, or what is wrong with it."""
+    levels = baseline(factors)
+    filled = with_level_texts(fill(bare, levels), factors)
+    if "factors" in bare:
+        filled["factors"] = factors
+    beside = {factor.key: get(bare, factor.key) for factor in factors.values()}
+    given = {key: value for key, value in beside.items() if value is not MISSING}
+    try:
+        return Study.model_validate(filled, context=given), []
+    except ValidationError as error:
+        return None, _traced(explained(Study, error), levels, bare, factors)
+
+
+def _other_levels(
+    bare: Mapping[str, Any], used: frozenset[str], factors: Mapping[str, Factor], known: set[Problem]
+) -> Iterator[Problem]:
+    """Each level but the first put into treatment 1, for what is wrong there and was not before."""
+    first = baseline(factors)
+    for factor in factors.values():
+        others = [item for item in first if item.factor is not factor]
+        seen: dict[str, FactorLevel] = {}
+        for level in factor.levels:
+            one = Assignment(factor, level)
+            sections, problems = _read_sections(bare, used, [*others, one], factors)
+            yield from (_blamed(problem, one, bare) for problem in problems if problem not in known)
+            if sections is not None:
+                yield from _same_as_before(sections, one, seen)
+
+
+def _read_sections(
+    bare: Mapping[str, Any], used: frozenset[str], assignments: list[Assignment], factors: Mapping[str, Factor]
+) -> tuple[Sections | None, list[Problem]]:
+    filled = sections_of(fill(bare, assignments), used)
+    try:
+        return Sections.model_validate(filled), []
+    except ValidationError as error:
+        return None, _traced(explained(Sections, error), assignments, bare, factors)
+
+
+def _traced(
+    problems: list[Problem], assignments: list[Assignment], bare: Mapping[str, Any], factors: Mapping[str, Factor]
+) -> list[Problem]:
+    """Problems of filled sections at their places, without those of keys whose factor has no readable level."""
+    unsettled = {factor.key for factor in factors.values() if not factor.levels}
+    return [traced(problem, assignments, bare) for problem in problems if problem.path not in unsettled]
+
+
+def _blamed(problem: Problem, one: Assignment, bare: Mapping[str, Any]) -> Problem:
+    """What only this level brings about is a problem of this level, wherever it shows."""
+    if problem.path[:2] == ("factors", one.factor.name):
+        return problem
+    return Problem(one.level.place, f"{dotted(problem.path)}: {problem.text}")
+
+
+def _same_as_before(sections: Sections, one: Assignment, seen: dict[str, FactorLevel]) -> Iterator[Problem]:
+    """Two levels must differ in what they come to, not only in how they are written."""
+    value = canonical(plain(sections))
+    if value in seen and seen[value].text != one.level.text:
+        yield Problem(one.level.place, f"the level {shown(one.level.text)} is the same as {shown(seen[value].text)}")
+    seen.setdefault(value, one.level)

@@ -1,0 +1,250 @@
+"""What ties the keys of a study together, on its plain data, so that it shows whatever else is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import prod
+from typing import Any
+
+from kdrun.factors import discover
+from kdrun.factors.contract import Named
+from kdrun.study.choice import LevelChoice, TaskChoice
+from kdrun.study.claims import CLAIMS
+from kdrun.study.factor import Factor, same_value, text_of
+from kdrun.study.paths import MISSING, Path, get
+from kdrun.study.wording import Problem, did_you_mean, listed, shown, unknown
+
+MOST_TREATMENTS = 100_000
+
+
+def loose_ends(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> Iterator[Problem]:
+    """Everything that is wrong between keys. Keys that are malformed in themselves are passed over."""
+    yield from _responses(data)
+    yield from _accept(data)
+    yield from _columns(data, factors)
+    yield from _number_of_treatments(factors)
+    for factor in factors.values():
+        yield from _beside(data, factor, factors)
+    yield from _comparators(data)
+    yield from _claims(data, factors)
+
+
+def items(data: Any, *path: str) -> Iterator[tuple[Path, Any]]:
+    """The items of the list at `path`, each with its own path."""
+    found = get(data, path)
+    for index, item in enumerate(found if isinstance(found, list) else ()):
+        yield (*path, index), item
+
+
+def _texts(data: Mapping[str, Any], section: str, key: str) -> Iterator[tuple[Path, str]]:
+    """The text at `key` of every item of a list."""
+    for path, item in items(data, section):
+        if isinstance(get(item, (key,)), str):
+            yield (*path, key), item[key]
+
+
+def _task(data: Mapping[str, Any]) -> type[Named] | None:
+    name = get(data, ("task", "name")) if isinstance(data.get("task"), dict) else data.get("task")
+    return TaskChoice().classes().get(name) if isinstance(name, str) else None
+
+
+def _measured(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """The responses that the task declares; none where only its runs can tell."""
+    return tuple(getattr(_task(data), "responses", ()))
+
+
+def _responses(data: Mapping[str, Any]) -> Iterator[Problem]:
+    known, seen = _measured(data), set()
+    for path, name in _texts(data, "responses", "name"):
+        if known and name not in known:
+            yield Problem(path, unknown("response", name, known))
+        elif name in seen:
+            yield Problem(path, f"the response {shown(name)} is given twice")
+        seen.add(name)
+    for path, item in items(data, "responses"):
+        yield from _stand_in(path, get(item, ("scale",)), get(item, ("diverged", "value")))
+
+
+def _stand_in(path: Path, scale: Any, value: Any) -> Iterator[Problem]:
+    """The value of a diverged run must lie on the response's scale."""
+    if not isinstance(value, int | float):
+        return
+    allowed = {"log10": (value > 0, "above 0"), "logit": (0 < value < 1, "between 0 and 1")}
+    fits, words = allowed.get(scale, (True, "")) if isinstance(scale, str) else (True, "")
+    if not fits:
+        yield Problem(
+            (*path, "diverged", "value"), f"found {shown(value)}; on the scale {scale} a number {words} is allowed"
+        )
+
+
+def _accept(data: Mapping[str, Any]) -> Iterator[Problem]:
+    bounds, known = get(data, ("teacher", "accept")), _measured(data)
+    for name in bounds if isinstance(bounds, dict) and known else ():
+        if name not in known:
+            yield Problem(("teacher", "accept", name), unknown("response", name, known), on_key=True)
+
+
+def _columns(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> Iterator[Problem]:
+    """A factor is a column of the tables, beside those of the responses."""
+    taken = {name for _, name in _texts(data, "responses", "name")} | {
+        *_measured(data),
+        *getattr(_task(data), "ratios", ()),
+    }
+    for name in factors.keys() & taken:
+        yield Problem(
+            ("factors", name), f"{name!r} is a response of the task; give the factor another name", on_key=True
+        )
+
+
+def _number_of_treatments(factors: Mapping[str, Factor]) -> Iterator[Problem]:
+    number = prod(max(1, len(factor.levels)) for factor in factors.values())
+    if number > MOST_TREATMENTS:
+        yield Problem(
+            ("factors",), f"found {number:,} treatments; at most {MOST_TREATMENTS:,} are allowed", on_key=True
+        )
+
+
+def _beside(data: Mapping[str, Any], factor: Factor, factors: Mapping[str, Factor]) -> Iterator[Problem]:
+    """A key that a factor sets may be given only where the value is used: as a level, or as a parameter of one."""
+    given = get(data, factor.key)
+    if given is MISSING or not factor.levels:
+        return
+    if factor.family and isinstance(given, dict):
+        yield from _parameters_beside(given, factor, factors)
+    elif not any(same_value(given, level.value) for level in factor.levels) and given not in _names(factor):
+        yield Problem(factor.key, _overridden(factor, given))
+
+
+def _names(factor: Factor) -> list[str]:
+    """The names of the classes that the levels of a family's factor choose."""
+    if not factor.family:
+        return []
+    values = [level.value.get("name") if isinstance(level.value, dict) else level.value for level in factor.levels]
+    return [name for name in values if isinstance(name, str)]
+
+
+def _overridden(factor: Factor, given: Any) -> str:
+    levels = ", ".join(level.text for level in factor.levels)
+    return f"found {shown(given)}, but the factor {factor.name!r} sets this key to {levels}; remove it here"
+
+
+def _parameters_beside(given: Mapping[str, Any], factor: Factor, factors: Mapping[str, Factor]) -> Iterator[Problem]:
+    if "name" in given and given["name"] not in _names(factor):
+        yield Problem((*factor.key, "name"), _overridden(factor, given["name"]))
+    elsewhere = {other.key for other in factors.values()}
+    for key in given:
+        path = (*factor.key, key)
+        if key != "name" and path not in elsewhere and not _used(key, factor):
+            yield Problem(path, _unused_parameter(key, factor), on_key=True)
+
+
+def _used(key: str, factor: Factor) -> bool:
+    """Whether some level knows this parameter and does not set it itself."""
+    values = [level.value if isinstance(level.value, dict) else {"name": level.value} for level in factor.levels]
+    return any(key in _parameters(value.get("name"), factor) and key not in value for value in values)
+
+
+def _parameters(name: Any, factor: Factor) -> list[str]:
+    """The parameters of one level of a family."""
+    level = LevelChoice(factor.family or "").classes().get(name) if isinstance(name, str) else None
+    return list(level.model_fields) if level else []
+
+
+def _unused_parameter(key: str, factor: Factor) -> str:
+    known = list(dict.fromkeys(key for name in _names(factor) for key in _parameters(name, factor)))
+    if key in known:
+        return f"the levels of the factor {factor.name!r} all set this key; remove it here"
+    return unknown("key", key, ["name", *known])
+
+
+def _comparators(data: Mapping[str, Any]) -> Iterator[Problem]:
+    known = discover.levels("comparators") if "comparators" in discover.families() else {}
+    before: list[str] = []
+    seen: list[str] = []
+    for path, item in items(data, "comparators"):
+        name = get(item, ("name",)) if isinstance(item, dict) else item
+        if not isinstance(name, str) or name not in known:
+            continue
+        if text_of(item) in seen:
+            yield Problem(path, f"the comparator {shown(name)} is given twice")
+        yield from _start(path, known[name], known, before, data)
+        before.append(name)
+        seen.append(text_of(item))
+
+
+def _start(
+    path: Path, level: Any, known: Mapping[str, Any], before: list[str], data: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """A comparator starts from treatment 1, a teacher, or a comparator that comes before it."""
+    starts_from = level.starts_from
+    if starts_from in known and starts_from not in before:
+        yield Problem(path, f"{level.name!r} starts from the comparator {starts_from!r}; list that one before it")
+    if starts_from == "teacher" and "teacher" not in data:
+        yield Problem(path, f"{level.name!r} starts from a teacher, and the task has none; remove it")
+
+
+def _claims(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> Iterator[Problem]:
+    for path, item in items(data, "criteria"):
+        claim = get(item, ("claim",))
+        for kind, body in claim.items() if isinstance(claim, dict) else ():
+            yield from _claim_needs((*path, "claim", kind), kind, body, data)
+            yield from _claim_response((*path, "claim", kind, "response"), get(body, ("response",)), data)
+            yield from _claim_where((*path, "claim", kind, "where"), get(body, ("where",)), factors)
+    yield from _repeated_criteria(data)
+
+
+def _repeated_criteria(data: Mapping[str, Any]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for path, name in _texts(data, "criteria", "name"):
+        if name in seen:
+            yield Problem(path, f"the criterion {shown(name)} is given twice")
+        seen.add(name)
+
+
+def _claim_needs(path: Path, kind: str, body: Any, data: Mapping[str, Any]) -> Iterator[Problem]:
+    needs = next((claim.needs for claim in CLAIMS if claim.kind == kind), frozenset())
+    for section in sorted(needs - data.keys()):
+        yield Problem(path, f"the task has no {section} to claim this of; remove the criterion", on_key=True)
+    if (kind, body) == ("complete", "comparators") and not data.get("comparators"):
+        yield Problem(path, "the study has no comparators; list some, or remove the criterion")
+
+
+def _claim_response(path: Path, name: Any, data: Mapping[str, Any]) -> Iterator[Problem]:
+    known = [name for _, name in _texts(data, "responses", "name")]
+    if isinstance(name, str) and known and name not in known:
+        yield Problem(path, unknown("response", name, known))
+
+
+def _claim_where(path: Path, where: Any, factors: Mapping[str, Factor]) -> Iterator[Problem]:
+    for name, level in where.items() if isinstance(where, dict) else ():
+        factor = factors.get(name)
+        if factor is None:
+            yield Problem((*path, name), unknown("factor", name, factors), on_key=True)
+        elif factor.levels and factor.find(level) is None:
+            texts = [level.text for level in factor.levels]
+            text = f"unknown level {shown(level)}; levels of {name!r}: {listed(texts)}{did_you_mean(str(level), texts)}"
+            yield Problem((*path, name), text)
+
+
+def with_level_texts(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> dict[str, Any]:
+    """The study with every level that a claim refers to written as tables show it."""
+    criteria = data.get("criteria")
+    return dict(data) if not isinstance(criteria, list) else {**data, "criteria": _rewritten(criteria, factors)}
+
+
+def _rewritten(node: Any, factors: Mapping[str, Factor]) -> Any:
+    if isinstance(node, list):
+        return [_rewritten(item, factors) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _where_texts(value, factors) if key == "where" else _rewritten(value, factors)
+        for key, value in node.items()
+    }
+
+
+def _where_texts(where: Any, factors: Mapping[str, Factor]) -> Any:
+    if not isinstance(where, dict):
+        return where
+    found = {name: factors[name].find(level) if name in factors else None for name, level in where.items()}
+    return {name: level if (known := found[name]) is None else known.text for name, level in where.items()}

@@ -1,0 +1,87 @@
+"""What a task is: data, a loss, and responses. One file per task; a new file is found without being listed.
+
+A task that trains networks is a `TrainingTask`. Its parameters are the fields of the class, checked like every other
+key of a study. All data comes from random streams of the replicate (or from files that the task names), so that the
+treatments of one replicate see the same examples.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol, Self
+
+from numpy.typing import DTypeLike
+
+from kdrun.core.random import Stream
+from kdrun.factors.contract import Array, Arrays, Batch, Named, Term
+
+Evaluate = Callable[[Array, frozenset[str]], Arrays]
+
+
+class Data(Protocol):
+    """The training data of one run."""
+
+    def batch(self, step: int) -> Batch:
+        """The examples of one training step. Arrays are valid until the next call."""
+        ...
+
+
+class Task(Named):
+    """Anything that a study can be about. `responses` maps each measured response to what it is, in words."""
+
+    title: ClassVar[str]
+    responses: ClassVar[Mapping[str, str]]
+    ratios: ClassVar[tuple[str, ...]] = ()
+    sections: ClassVar[frozenset[str]]
+
+
+class TrainingTask(Task):
+    """A task whose runs train a network. `sections` are the parts of a study that it uses."""
+
+    sections: ClassVar[frozenset[str]] = frozenset({"model", "teacher", "student"})
+
+    @classmethod
+    def example(cls) -> Self:
+        """A small instance that stands for the task in gradient checks."""
+        return cls()
+
+    @property
+    @abstractmethod
+    def inputs(self) -> int:
+        """D, the width of an input."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """O, the width of an output."""
+
+    @property
+    def step_time(self) -> float:
+        """Time between two steps of a sequence, for cells that know time."""
+        return 1.0
+
+    @abstractmethod
+    def loss(self) -> Term:
+        """The task's own loss, a per-sample term on outputs and targets alone."""
+
+    @abstractmethod
+    def training_data(self, stream: Callable[[str], Stream], dtype: DTypeLike) -> Data:
+        """Data of one replicate; `stream(purpose)` gives its random streams."""
+
+    @abstractmethod
+    def calibration_batch(self, stream: Callable[[str], Stream], dtype: DTypeLike) -> Batch:
+        """A fixed set drawn like training data, for comparators that search without training."""
+
+    @abstractmethod
+    def training_responses(self, last_loss: float) -> Mapping[str, float]:
+        """Responses that come from the loss of the last training step, before its update."""
+
+    @abstractmethod
+    def evaluate(self, forward: Evaluate, stream: Callable[[str], Stream], dtype: DTypeLike) -> Mapping[str, float]:
+        """Responses on data that is never used to train, to search or to pick a step."""
+
+
+def described_parameters(task: type[Named]) -> dict[str, Any]:
+    """Default of every parameter of a task or level by name, for `kdrun list`."""
+    return {name: field.get_default(call_default_factory=True) for name, field in task.model_fields.items()}

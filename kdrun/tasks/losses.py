@@ -1,0 +1,29 @@
+"""Losses that tasks share, as terms."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from kdrun.core.losses import masked_squared_error, squared_error
+from kdrun.factors.contract import Arrays, Batch, Context, Term, TermResult
+
+
+class SquaredError(Term):
+    """Half the squared error of the prediction, averaged over sequences and times, or over what the mask leaves."""
+
+    name: ClassVar[str] = "squared_error"
+    source: ClassVar[str] = "textbook"
+    equation: ClassVar[str] = "L = mean over b, t of ½ Σ_o (y − y*)²"
+    want: ClassVar[frozenset[str]] = frozenset({"prediction"})
+
+    def evaluate(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> TermResult:
+        """Value per sequence and gradient of the prediction."""
+        prediction = student["prediction"]
+        value, dprediction = np.empty(prediction.shape[1]), np.empty_like(prediction)
+        if batch.mask is None:
+            squared_error(prediction, batch.targets["y"], value, dprediction)
+        else:
+            masked_squared_error(prediction, batch.targets["y"], batch.mask, value, dprediction)
+        return TermResult(value, {"prediction": dprediction})

@@ -1,0 +1,121 @@
+"""One step ahead on a sine wave of unknown phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from kdrun.core.elementary import SINE_LIMIT
+from kdrun.core.losses import mean_of, squared_error
+from kdrun.core.random import Stream
+from kdrun.core.signals import sine_waves
+from kdrun.factors.contract import Array, Batch, Term
+from kdrun.tasks.contract import Data, Evaluate, TrainingTask
+from kdrun.tasks.losses import SquaredError
+
+TWO_PI = 6.283185307179586
+
+
+class SineEvaluation(BaseModel):
+    """What evaluation runs on: evenly spaced phases, the same in every replicate."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    phases: int = Field(32, ge=1, le=10_000, strict=True, description="number of phases 2πk/phases")
+    steps: int = Field(100, ge=1, le=100_000, strict=True, description="steps of each sequence")
+
+
+class Sine(TrainingTask):
+    """x(t) = sin(t·dt + φ), target x(t + 1). Training draws phases; evaluation covers the circle evenly."""
+
+    name: ClassVar[str] = "sine"
+    title: ClassVar[str] = "one step ahead on sine waves of random phase"
+    source: ClassVar[str] = "the sine study of kdrun, experiments/sine.yaml"
+    responses: ClassVar[Mapping[str, str]] = {
+        "train_mse": "mean squared error over the sequences of the last epoch, before its update",
+        "eval_mse": "mean squared error over evaluation phases and times",
+    }
+    ratios: ClassVar[tuple[str, ...]] = ("vs_float", "vs_baseline")
+
+    steps: int = Field(50, ge=1, le=100_000, strict=True, description="T, steps of a training sequence")
+    sequences: int = Field(10, ge=1, le=100_000, strict=True, description="B, phases drawn in each epoch")
+    dt: float = Field(0.1, gt=0, le=100, description="time between two steps, in radians")
+    eval: SineEvaluation = SineEvaluation()
+
+    @classmethod
+    def example(cls) -> Sine:
+        """Three sequences of ten steps."""
+        return cls(steps=10, sequences=3)
+
+    @model_validator(mode="after")
+    def _angles_within_reach(self) -> Sine:
+        largest = (max(self.steps, self.eval.steps) + 1) * self.dt + TWO_PI
+        if largest > SINE_LIMIT:
+            raise ValueError(f"steps·dt reaches {largest:.6g}, but sin is computed up to {SINE_LIMIT:.0f}")
+        return self
+
+    @property
+    def inputs(self) -> int:
+        """One input: the wave now."""
+        return 1
+
+    @property
+    def outputs(self) -> int:
+        """One output: the wave at the next step."""
+        return 1
+
+    @property
+    def step_time(self) -> float:
+        """dt."""
+        return self.dt
+
+    def loss(self) -> Term:
+        """Half the squared error."""
+        return SquaredError()
+
+    def training_data(self, stream: Callable[[str], Stream], dtype: DTypeLike) -> Data:
+        """New phases in every epoch."""
+        return _RandomPhases(self, stream("phases"), dtype)
+
+    def calibration_batch(self, stream: Callable[[str], Stream], dtype: DTypeLike) -> Batch:
+        """Phases drawn like training data, from a stream of their own."""
+        return _RandomPhases(self, stream("calibration"), dtype).batch(0)
+
+    def training_responses(self, last_loss: float) -> Mapping[str, float]:
+        """The loss is half the error."""
+        return {"train_mse": 2.0 * last_loss}
+
+    def evaluation_batch(self, dtype: DTypeLike) -> Batch:
+        """The fixed phases 2πk/phases."""
+        kind = np.dtype(dtype).type
+        phases = np.arange(self.eval.phases).astype(dtype) * kind(TWO_PI / self.eval.phases)
+        return self._batch(phases, self.eval.steps)
+
+    def evaluate(self, forward: Evaluate, stream: Callable[[str], Stream], dtype: DTypeLike) -> Mapping[str, float]:
+        """`eval_mse` on the fixed phases."""
+        batch = self.evaluation_batch(dtype)
+        prediction = forward(batch.inputs, frozenset({"prediction"}))["prediction"]
+        value = np.empty(prediction.shape[1])
+        squared_error(prediction, batch.targets["y"], value, np.empty_like(prediction))
+        return {"eval_mse": 2.0 * mean_of(value)}
+
+    def _batch(self, phases: Array, steps: int) -> Batch:
+        """Waves of the given phases [B]: inputs and targets [T, B, 1] are one signal, a step apart."""
+        signal = np.empty((steps + 1, phases.size), phases.dtype)
+        sine_waves(phases, self.dt, signal)
+        return Batch(signal[:-1, :, np.newaxis], {"y": signal[1:, :, np.newaxis]})
+
+
+class _RandomPhases:
+    """Training data: B phases from U(0, 2π) in each epoch."""
+
+    def __init__(self, task: Sine, stream: Stream, dtype: Any) -> None:
+        self._task, self._stream, self._dtype = task, stream, dtype
+
+    def batch(self, step: int) -> Batch:
+        phases = self._stream.uniform(step, (self._task.sequences,), 0.0, TWO_PI, self._dtype)
+        return self._task._batch(phases, self._task.steps)

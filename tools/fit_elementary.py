@@ -1,0 +1,64 @@
+"""Prints the polynomial coefficients of kdrun/core/elementary.py: near-minimax fits by Chebyshev nodes.
+
+    python tools/fit_elementary.py
+
+Each line: the function fitted, its interval, the largest error of the fit, and the coefficients from the highest power
+down, as Horner's rule takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mpmath
+from mpmath import mpf
+
+mpmath.mp.dps = 60
+HALF_LN2 = mpmath.log(2) / 2
+QUARTER_PI_SQUARED = (mpmath.pi / 4) ** 2
+SERIES_BELOW = mpf(10) ** -6
+
+
+def exp_remainder(r: mpf) -> mpf:
+    """(eʳ − 1 − r)/r²."""
+    return mpmath.fsum(r**k / mpmath.factorial(k + 2) for k in range(40))
+
+
+def tanh_remainder(z: mpf) -> mpf:
+    """(tanh x / x − 1)/x² with z = x²."""
+    if z < SERIES_BELOW:
+        return -mpf(1) / 3 + 2 * z / 15 - 17 * z**2 / 315 + 62 * z**3 / 2835
+    x = mpmath.sqrt(z)
+    return (mpmath.tanh(x) / x - 1) / z
+
+
+def log_remainder(z: mpf) -> mpf:
+    """(2·atanh(s) − 2s)/s³ with z = s²."""
+    return mpmath.fsum(2 * z**k / (2 * k + 3) for k in range(60))
+
+
+def sin_remainder(z: mpf) -> mpf:
+    """(sin x / x − 1)/x² with z = x²."""
+    return mpmath.fsum(-((-z) ** k) / mpmath.factorial(2 * k + 3) for k in range(30))
+
+
+def cos_remainder(z: mpf) -> mpf:
+    """(cos x − 1 + z/2)/z² with z = x²."""
+    return mpmath.fsum((-z) ** k / mpmath.factorial(2 * k + 4) for k in range(30))
+
+
+def fit(name: str, function: Callable[[mpf], mpf], interval: tuple[mpf, mpf], terms: int) -> None:
+    """Print one fit."""
+    coefficients, error = mpmath.chebyfit(function, list(interval), terms, error=True)
+    digits = ", ".join(mpmath.nstr(c, 19) for c in coefficients)
+    print(f"{name}, {terms} terms, error {mpmath.nstr(error, 3)}: {digits}")
+
+
+if __name__ == "__main__":
+    for precision, terms in (("float32", (5, 6, 4, 3, 3)), ("float64", (10, 13, 8, 7, 7))):
+        print(precision)
+        fit("exp", exp_remainder, (-HALF_LN2, HALF_LN2), terms[0])
+        fit("tanh", tanh_remainder, (mpf(0), mpf("0.625") ** 2), terms[1])
+        fit("log", log_remainder, (mpf(0), (3 - 2 * mpmath.sqrt(2)) ** 2), terms[2])
+        fit("sin", sin_remainder, (mpf(0), QUARTER_PI_SQUARED), terms[3])
+        fit("cos", cos_remainder, (mpf(0), QUARTER_PI_SQUARED), terms[4])
