@@ -7,12 +7,13 @@ from concurrent.futures import Executor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kdrun.engine.gradcheck import Combination, all_combinations, check
+from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_techniques
 from kdrun.engine.local import processes, worker_count
-from kdrun.engine.run import techniques
+from kdrun.engine.run import Finished, techniques
 from kdrun.engine.schedule import Schedule, carry_out, finished_of
 from kdrun.errors import GradientCheckFailed, Interrupted, UsageError
 from kdrun.factors.contract import Level
+from kdrun.listener import Listener, Work
 from kdrun.models.discover import cells
 from kdrun.records import GradientCheck, Outcome, Run
 from kdrun.report.manifest import environment
@@ -26,31 +27,9 @@ from kdrun.study.schema import Sections, Study
 from kdrun.tasks.contract import TrainingTask
 from kdrun.tasks.discover import tasks
 
-__all__ = ["Listener", "check_all_gradients", "check_gradients", "load_study", "open_results", "run"]
+__all__ = ["Listener", "Results", "check_all_gradients", "check_gradients", "load_study", "open_results", "run"]
 
 DEFAULT_RESULTS = "results"
-
-
-class Listener:
-    """What happens while a study runs; every method does nothing here."""
-
-    def checking(self, combinations: int) -> None:
-        """The gradient check of so many combinations begins."""
-
-    def checked(self, rows: Sequence[GradientCheck]) -> None:
-        """It is over."""
-
-    def planned(self, study_plan: Plan, stored: Mapping[str, Outcome], todo: int, workers: int) -> None:
-        """Runs are about to begin: what the plan holds, what is done already, and how many are to do."""
-
-    def finished(self, run: Run, outcome: Outcome) -> None:
-        """A run ended, and is stored."""
-
-    def repeating(self, runs: int) -> None:
-        """Replicate 1 is run again, to see whether its bits are the same."""
-
-    def repeated(self, same: bool) -> None:
-        """Whether they are."""
 
 
 def open_results(folder: Path | str) -> Results:
@@ -86,7 +65,7 @@ def _used_combinations(study: Study) -> list[Combination]:
     used: dict[str, Combination] = {}
     for treatment in plan(study).treatments:
         model = type(_sections(treatment).model or study.model)
-        for chosen in ({}, _techniques(treatment)):
+        for chosen in ({}, checked_techniques(_techniques(treatment))):
             combination = Combination(task.example(), model.example(), chosen)
             used.setdefault(repr(combination), combination)
     return list(used.values())
@@ -152,10 +131,11 @@ def _passed(checks: list[GradientCheck]) -> list[GradientCheck]:
     failed = [row for row in checks if not row.passed]
     if failed:
         lines = "\n".join(
-            f"  {row.name}, {row.dtype}: relative error {row.max_relative_error:.2e}, at most {row.tolerance:g} is allowed"
+            f"  {row.name}, {row.dtype}: relative error {row.max_relative_error:.2e}, allowed {row.tolerance:g}"
             for row in failed
         )
-        raise GradientCheckFailed(f"{len(failed)} of {len(checks)} gradient checks failed; nothing was trained.\n{lines}")
+        summary = f"{len(failed)} of {len(checks)} gradient checks failed; nothing was trained."
+        raise GradientCheckFailed(f"{summary}\n{lines}")
     return checks
 
 
@@ -207,8 +187,14 @@ def _ids_with_networks(folder: Path) -> set[str]:
 
 
 def _carry_out(
-    executor: Executor, found: Results, missing: Sequence[Run], checks: Sequence[GradientCheck], workers: int, listener: Listener
+    executor: Executor,
+    found: Results,
+    missing: Sequence[Run],
+    checks: Sequence[GradientCheck],
+    workers: int,
+    listener: Listener,
 ) -> None:
+    """Do runs and store each as it ends."""
     study, study_plan = found.study, found.plan
     with Store.open(found.folder) as store:
         store.save_gradient_checks(checks)
@@ -218,7 +204,7 @@ def _carry_out(
         stored = store.outcomes([run.run_id for run in study_plan.runs])
         held = _held(store, study_plan, missing)
         schedule = Schedule(missing, held, lambda run, outcome: missed(study, run, outcome) is None)
-        listener.planned(study_plan, stored, len(missing), workers)
+        listener.starting(Work(study_plan.runs, missing, stored, workers, study.responses[0].name))
         outcomes = carry_out(executor, schedule, in_flight=2 * workers)
         try:
             for run, outcome in outcomes:
@@ -228,10 +214,11 @@ def _carry_out(
             done = len(study_plan.runs) - len(_missing(found.folder, study_plan.runs))
             raise Interrupted(f"Interrupted: {done} of {len(study_plan.runs)} runs are stored") from None
         finally:
+            listener.ended()
             store.set_fact("end", _now())
 
 
-def _held(store: Store, study_plan: Plan, missing: Sequence[Run]) -> dict[str, object]:
+def _held(store: Store, study_plan: Plan, missing: Sequence[Run]) -> dict[str, Finished]:
     """Stored runs, with their networks, that missing ones need; a teacher that missed its acceptance serves nobody."""
     needed = {need for run in missing for need in run.needs} - {run.run_id for run in missing}
     runs = [run for run in study_plan.runs if run.run_id in needed]

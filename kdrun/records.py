@@ -78,4 +78,5 @@ class GradientCheck:
 
     @property
     def passed(self) -> bool:
+        """Whether the worst error is within the tolerance."""
         return self.max_relative_error <= self.tolerance

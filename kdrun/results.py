@@ -1,7 +1,7 @@
 """One results folder: what is stored in it, what is computed from that, and the files that people read.
 
-    study.yaml  runs.sqlite            what happened
-    tables/  report.md  manifest.json  computed, and made again by `Results.write`
+study.yaml  runs.sqlite            what happened
+tables/  report.md  manifest.json  computed, and made again by `Results.write`
 """
 
 from __future__ import annotations
@@ -120,6 +120,18 @@ class Results:
         """SHA-256 over what determines the runs and how they are judged."""
         return study_digest(self.study)
 
+    def find_run(self, prefix: str) -> Run:
+        """The planned run whose id begins with `prefix`."""
+        found = [run for run in self.plan.runs if run.run_id.startswith(prefix.lower())]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise UsageError(
+                f"{self.folder}: no run of this study has an id that begins with {prefix!r}; see tables/runs.csv"
+            )
+        some = ", ".join(run.run_id for run in found[:5])
+        raise UsageError(f"{self.folder}: {len(found)} runs have an id that begins with {prefix!r}: {some}, …")
+
     def missed_teachers(self) -> list[str]:
         """One sentence for each teacher that missed its acceptance."""
         found = (missed(self.study, run, self.outcomes.get(run.run_id)) for run in self.plan.runs)
@@ -149,9 +161,7 @@ class Results:
     def write(self) -> None:
         """Write tables, report and manifest from what is stored."""
         with self.store() as store:
-            write_report(
-                self.folder, self.analysis, self.study.resolved(), self.manifest(), self._histories(store)
-            )
+            write_report(self.folder, self.analysis, self.study.resolved(), self.manifest(), self._histories(store))
 
     def _histories(self, store: Store) -> Iterator[pd.DataFrame]:
         """Series of the runs, part by part, so that only one part is in memory."""

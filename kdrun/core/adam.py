@@ -7,7 +7,7 @@ from kdrun.core.vector import LANES, fma, load, splat_like, square_root, store, 
 
 
 @kernel
-def squared_norm(gradient):  # type: ignore[no-untyped-def]
+def squared_norm(gradient):
     """Σ gradient², in 16 partial sums and one fixed tree. gradient: flat, length a multiple of 16. Returns a number."""
     total = splat_like(0.0, gradient)
     for i in range(0, gradient.size, LANES):
@@ -17,7 +17,7 @@ def squared_norm(gradient):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def adam_inplace(parameters, gradient, mean, square, factor, lr, beta1, beta2, correction1, correction2, epsilon):  # type: ignore[no-untyped-def]
+def adam_inplace(parameters, gradient, mean, square, factor, lr, beta1, beta2, correction1, correction2, epsilon):
     """One step of Adam.
 
     Equation, with g = factor·gradient

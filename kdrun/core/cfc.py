@@ -22,7 +22,7 @@ def width(hidden: int) -> int:
 
 
 @kernel
-def decay_forward(tau, dt, decay):  # type: ignore[no-untyped-def]
+def decay_forward(tau, dt, decay):
     """How much of the state of each unit is left after one step.
 
     Equation
@@ -39,7 +39,7 @@ def decay_forward(tau, dt, decay):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def decay_backward(tau, dt, decay, ddecay, dtau):  # type: ignore[no-untyped-def]
+def decay_backward(tau, dt, decay, ddecay, dtau):
     """Gradient of the time constants.
 
     Equation
@@ -57,7 +57,7 @@ def decay_backward(tau, dt, decay, ddecay, dtau):  # type: ignore[no-untyped-def
 
 
 @kernel
-def pack_weights(w, b, w_out, hidden, w_rows, b_row, w_back, out_rows):  # type: ignore[no-untyped-def]
+def pack_weights(w, b, w_out, hidden, w_rows, b_row, w_back, out_rows):
     """Lay the contract's parameters out for the kernels.
 
     Parameters
@@ -85,7 +85,7 @@ def pack_weights(w, b, w_out, hidden, w_rows, b_row, w_back, out_rows):  # type:
 
 
 @kernel
-def unpack_gradients(dw_rows, db_row, dout_rows, hidden, dw, db, dw_out):  # type: ignore[no-untyped-def]
+def unpack_gradients(dw_rows, db_row, dout_rows, hidden, dw, db, dw_out):
     """Lay the kernels' gradients out as the contract's parameters: the inverse of `pack_weights`.
 
     Parameters
@@ -109,7 +109,7 @@ def unpack_gradients(dw_rows, db_row, dout_rows, hidden, dw, db, dw_out):  # typ
 
 
 @kernel
-def cfc_forward(x, w_rows, b_row, decay, operands, gates, hidden):  # type: ignore[no-untyped-def]
+def cfc_forward(x, w_rows, b_row, decay, operands, gates, hidden):
     """Run the cell over a batch of sequences, from a state of zero.
 
     Equation
@@ -149,7 +149,7 @@ def cfc_forward(x, w_rows, b_row, decay, operands, gates, hidden):  # type: igno
 
 
 @kernel
-def cfc_backward(dhidden, w_back, decay, operands, gates, depth, carry, dgates, dw_rows, db_row, ddecay):  # type: ignore[no-untyped-def]
+def cfc_backward(dhidden, w_back, decay, operands, gates, depth, carry, dgates, dw_rows, db_row, ddecay):
     """Gradients through time of one forward pass.
 
     Equation, with dh_t = dhidden_t + carry_t
@@ -195,7 +195,7 @@ def cfc_backward(dhidden, w_back, decay, operands, gates, depth, carry, dgates, 
 
 
 @kernel
-def readout_forward(hidden, out_rows, b_out, y):  # type: ignore[no-untyped-def]
+def readout_forward(hidden, out_rows, b_out, y):
     """Outputs of all steps at once.
 
     Equation
@@ -212,7 +212,7 @@ def readout_forward(hidden, out_rows, b_out, y):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def readout_backward(dy, hidden, out_rows, dhidden, dout_rows, db_out):  # type: ignore[no-untyped-def]
+def readout_backward(dy, hidden, out_rows, dhidden, dout_rows, db_out):
     """Gradients of the readout, added to those that hidden states have from elsewhere.
 
     Equation

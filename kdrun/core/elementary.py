@@ -38,16 +38,16 @@ Function = Callable[..., Any]
 def _by_precision(single: Function, double: Function) -> Function:
     """A function of vectors that is `single` for float32 lanes and `double` for float64 ones."""
 
-    def chosen(v):  # type: ignore[no-untyped-def]
+    def chosen(v):
         return single(v) if v.dtype in (np.float32, np.int32) else double(v)
 
     @overload(chosen, jit_options={"forceinline": True, "error_model": "numpy"})
-    def choose(v):  # type: ignore[no-untyped-def]
+    def choose(v):
         if not isinstance(v, VectorType):
             return None
         if v.dtype in (types.float32, types.int32):
-            return lambda v: single(v)
-        return lambda v: double(v)
+            return lambda v: single(v)  # noqa: PLW0108 - Numba compiles the source of a Python function
+        return lambda v: double(v)  # noqa: PLW0108
 
     return chosen
 
@@ -56,31 +56,31 @@ def _by_precision(single: Function, double: Function) -> Function:
 
 
 @inlined
-def _rounder(v):  # type: ignore[no-untyped-def]
+def _rounder(v):
     """1.5·2^(mantissa bits): adding it rounds to the nearest integer, ties to even, and leaves that in the low bits."""
     return splat_by_precision(12582912.0, 6755399441055744.0, v)
 
 
 @inlined
-def nearest_integer(v):  # type: ignore[no-untyped-def]
+def nearest_integer(v):
     """v rounded to the nearest integer, ties to even; for |v| ≤ 2²¹."""
     return (v + _rounder(v)) - _rounder(v)
 
 
 @inlined
-def _low_bits(rounded):  # type: ignore[no-untyped-def]
+def _low_bits(rounded):
     """The integer n of n + rounder."""
     return as_integers(rounded) - as_integers(_rounder(rounded))
 
 
 @inlined
-def _as_number(n, like):  # type: ignore[no-untyped-def]
+def _as_number(n, like):
     """A vector of small integers as floats."""
     return as_floats(n + as_integers(_rounder(like))) - _rounder(like)
 
 
 @inlined
-def _power_of_two(n):  # type: ignore[no-untyped-def]
+def _power_of_two(n):
     """2ⁿ for integers n of the exponent's normal range."""
     return as_floats((n + splat_by_precision(127, 1023, n)) << splat_by_precision(23, 52, n))
 
@@ -89,7 +89,7 @@ def _power_of_two(n):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _exp_polynomial_single(r):  # type: ignore[no-untyped-def]
+def _exp_polynomial_single(r):
     q = splat_like(0.001392617611993557888, r)
     q = fma(q, r, splat_like(0.008363173074513710903, r))
     q = fma(q, r, splat_like(0.04166655466205053398, r))
@@ -98,7 +98,7 @@ def _exp_polynomial_single(r):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _exp_polynomial_double(r):  # type: ignore[no-untyped-def]
+def _exp_polynomial_double(r):
     q = splat_like(2.510037583256123366e-8, r)
     q = fma(q, r, splat_like(2.762007587998336659e-7, r))
     q = fma(q, r, splat_like(2.755726848031002553e-6, r))
@@ -115,11 +115,11 @@ _exp_polynomial = _by_precision(_exp_polynomial_single, _exp_polynomial_double)
 
 
 @inlined
-def exp(x):  # type: ignore[no-untyped-def]
+def exp(x):
     """eˣ = 2ⁿ·eʳ with n = round(x/ln 2), r = x − n·ln 2.
 
-    The high part of r is exact; the low part joins after the polynomial, which saves a rounding. 2ⁿ comes in two factors,
-    so that subnormal results round once.
+    The high part of r is exact; the low part joins after the polynomial, which saves a rounding. 2ⁿ comes in two
+    factors, so that subnormal results round once.
     """
     low, high = splat_by_precision(-104.0, -746.0, x), splat_by_precision(89.0, 710.0, x)
     x = select(x < low, low, select(x > high, high, x))
@@ -138,7 +138,7 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x):
     """1/(1 + e⁻ˣ), by z = e^(−|x|) so that nothing overflows and small values keep their precision.
 
     The quotient is corrected by what its own rounding and that of 1 + z left over: without that it is 2.2 units off.
@@ -153,7 +153,7 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _tanh_polynomial_single(z):  # type: ignore[no-untyped-def]
+def _tanh_polynomial_single(z):
     p = splat_like(0.002292744816178142343, z)
     p = fma(p, z, splat_like(-0.008343945515839152048, z))
     p = fma(p, z, splat_like(0.02176891865102821015, z))
@@ -163,7 +163,7 @@ def _tanh_polynomial_single(z):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _tanh_polynomial_double(z):  # type: ignore[no-untyped-def]
+def _tanh_polynomial_double(z):
     p = splat_like(-2.438831631472087804e-6, z)
     p = fma(p, z, splat_like(0.00001220992179016278166, z))
     p = fma(p, z, splat_like(-0.00003708106921544233385, z))
@@ -183,7 +183,7 @@ _tanh_polynomial = _by_precision(_tanh_polynomial_single, _tanh_polynomial_doubl
 
 
 @inlined
-def tanh(x):  # type: ignore[no-untyped-def]
+def tanh(x):
     """x + x³·P(x²) for |x| < 0.625, else ±(1 − 2/(e^(2|x|) + 1))."""
     magnitude = absolute(x)
     one, two = splat_like(1.0, x), splat_like(2.0, x)
@@ -197,14 +197,14 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _sin_polynomial_single(z):  # type: ignore[no-untyped-def]
+def _sin_polynomial_single(z):
     p = splat_like(-0.0001958789088041238579, z)
     p = fma(p, z, splat_like(0.008332748270629749485, z))
     return fma(p, z, splat_like(-0.1666666466231437862, z))
 
 
 @inlined
-def _sin_polynomial_double(z):  # type: ignore[no-untyped-def]
+def _sin_polynomial_double(z):
     p = splat_like(-7.586697117706917985e-13, z)
     p = fma(p, z, splat_like(1.605853161898614684e-10, z))
     p = fma(p, z, splat_like(-2.505210623244757733e-8, z))
@@ -218,14 +218,14 @@ _sin_polynomial = _by_precision(_sin_polynomial_single, _sin_polynomial_double)
 
 
 @inlined
-def _cos_polynomial_single(z):  # type: ignore[no-untyped-def]
+def _cos_polynomial_single(z):
     p = splat_like(0.00002454794208507157251, z)
     p = fma(p, z, splat_like(-0.001388830303589486604, z))
     return fma(p, z, splat_like(0.04166666465950220677, z))
 
 
 @inlined
-def _cos_polynomial_double(z):  # type: ignore[no-untyped-def]
+def _cos_polynomial_double(z):
     p = splat_like(4.745871902043291537e-14, z)
     p = fma(p, z, splat_like(-1.147046088760995911e-11, z))
     p = fma(p, z, splat_like(2.087675579108042381e-9, z))
@@ -239,7 +239,7 @@ _cos_polynomial = _by_precision(_cos_polynomial_single, _cos_polynomial_double)
 
 
 @inlined
-def _sine_after_quarters(x, quarters):  # type: ignore[no-untyped-def]
+def _sine_after_quarters(x, quarters):
     """sin(x + quarters·π/2): the polynomial of sin or cos on |r| ≤ π/4, by the parity of the quadrant.
 
     r = x − n·π/2 in three parts; the first step is exact, for n·(high part) and x are multiples of 2⁻²³ (2⁻⁵²).
@@ -258,14 +258,14 @@ def _sine_after_quarters(x, quarters):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def sin(x):  # type: ignore[no-untyped-def]
+def sin(x):
     """sin x for |x| ≤ 2¹³; keeps the sign of zero."""
     value = _sine_after_quarters(x, splat_like(0, as_integers(x)))
     return select(x == splat_like(0.0, x), x, value)
 
 
 @inlined
-def cos(x):  # type: ignore[no-untyped-def]
+def cos(x):
     """cos x for |x| ≤ 2¹³."""
     return _sine_after_quarters(x, splat_like(1, as_integers(x)))
 
@@ -274,7 +274,7 @@ def cos(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _log_polynomial_single(z):  # type: ignore[no-untyped-def]
+def _log_polynomial_single(z):
     p = splat_like(0.233304672163038363, z)
     p = fma(p, z, splat_like(0.285508208159606633, z))
     p = fma(p, z, splat_like(0.4000012183980612671, z))
@@ -282,7 +282,7 @@ def _log_polynomial_single(z):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _log_polynomial_double(z):  # type: ignore[no-untyped-def]
+def _log_polynomial_double(z):
     p = splat_like(0.1308662614784010214, z)
     p = fma(p, z, splat_like(0.1326877313865688518, z))
     p = fma(p, z, splat_like(0.1538623970281465819, z))
@@ -297,7 +297,7 @@ _log_polynomial = _by_precision(_log_polynomial_single, _log_polynomial_double)
 
 
 @inlined
-def log(x):  # type: ignore[no-untyped-def]
+def log(x):
     """ln x = e·ln 2 + ln(1 + f) with 1 + f = x/2ᵉ in [√½, √2).
 
     ln(1 + f) = f − (f²/2 − s·(f²/2 + s²·P(s²))), s = f/(2 + f); subnormal x are scaled first.
@@ -324,7 +324,7 @@ def log(x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def exp_array(x, out):  # type: ignore[no-untyped-def]
+def exp_array(x, out):
     """out [n] = exp of x [n], float32 or float64."""
     for i in range(0, x.size, LANES):
         count = min(LANES, x.size - i)
@@ -332,7 +332,7 @@ def exp_array(x, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def sigmoid_array(x, out):  # type: ignore[no-untyped-def]
+def sigmoid_array(x, out):
     """out [n] = sigmoid of x [n], float32 or float64."""
     for i in range(0, x.size, LANES):
         count = min(LANES, x.size - i)
@@ -340,7 +340,7 @@ def sigmoid_array(x, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def tanh_array(x, out):  # type: ignore[no-untyped-def]
+def tanh_array(x, out):
     """out [n] = tanh of x [n], float32 or float64."""
     for i in range(0, x.size, LANES):
         count = min(LANES, x.size - i)
@@ -348,7 +348,7 @@ def tanh_array(x, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def sin_array(x, out):  # type: ignore[no-untyped-def]
+def sin_array(x, out):
     """out [n] = sin of x [n], float32 or float64."""
     for i in range(0, x.size, LANES):
         count = min(LANES, x.size - i)
@@ -356,7 +356,7 @@ def sin_array(x, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def cos_array(x, out):  # type: ignore[no-untyped-def]
+def cos_array(x, out):
     """out [n] = cos of x [n], float32 or float64."""
     for i in range(0, x.size, LANES):
         count = min(LANES, x.size - i)
@@ -364,7 +364,7 @@ def cos_array(x, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def log_array(x, out):  # type: ignore[no-untyped-def]
+def log_array(x, out):
     """out [n] = log of x [n], float32 or float64."""
     for i in range(0, x.size, LANES):
         count = min(LANES, x.size - i)

@@ -12,16 +12,19 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
-from numba.core import config
+from numba.core import config as _config
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = Callable[..., Any]
 
-JIT_DISABLED = bool(config.DISABLE_JIT)
+# Numba fills this module from the environment, so that a type checker does not see what is in it.
+numba_config: Any = _config
+
+JIT_DISABLED = bool(numba_config.DISABLE_JIT)
 
 
 def core_sources_digest(folder: Path) -> str:
@@ -50,7 +53,7 @@ def writable_cache_folder(name: str) -> Path:
 
 
 CACHE_FOLDER = writable_cache_folder(core_sources_digest(Path(__file__).parent))
-config.CACHE_DIR = str(CACHE_FOLDER)
+numba_config.CACHE_DIR = str(CACHE_FOLDER)
 
 
 def kernel(function: Function) -> Function:

@@ -8,7 +8,7 @@ from kdrun.core.jit import kernel
 
 
 @kernel
-def squared_error(prediction, target, value, dprediction):  # type: ignore[no-untyped-def]
+def squared_error(prediction, target, value, dprediction):
     """Half the squared error, summed over outputs, averaged over time.
 
     Equation
@@ -33,7 +33,7 @@ def squared_error(prediction, target, value, dprediction):  # type: ignore[no-un
 
 
 @kernel
-def masked_squared_error(prediction, target, mask, value, dprediction):  # type: ignore[no-untyped-def]
+def masked_squared_error(prediction, target, mask, value, dprediction):
     """Half the squared error where a mask is set, over the sum of the mask.
 
     Equation, with M = Σ_{t,b} mask[t, b]
@@ -62,7 +62,7 @@ def masked_squared_error(prediction, target, mask, value, dprediction):  # type:
 
 
 @kernel
-def hidden_distance(hidden, reference, value, dhidden):  # type: ignore[no-untyped-def]
+def hidden_distance(hidden, reference, value, dhidden):
     """Half the mean squared distance of hidden states, averaged over time.
 
     Equation
@@ -88,7 +88,7 @@ def hidden_distance(hidden, reference, value, dhidden):  # type: ignore[no-untyp
 
 
 @kernel
-def mean_of(values):  # type: ignore[no-untyped-def]
+def mean_of(values):
     """The mean of float64 values [n], summed in order."""
     total = 0.0
     for i in range(values.size):
@@ -97,7 +97,7 @@ def mean_of(values):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def add_scaled(source, weight, target):  # type: ignore[no-untyped-def]
+def add_scaled(source, weight, target):
     """target ← target + weight·source, elementwise over arrays [n] of one dtype; weight is rounded to it."""
     factor = target.dtype.type(weight)
     for i in range(target.size):
@@ -105,7 +105,7 @@ def add_scaled(source, weight, target):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def scale_inplace(array, weight):  # type: ignore[no-untyped-def]
+def scale_inplace(array, weight):
     """array ← weight·array, elementwise over an array [n]; weight is rounded to its dtype."""
     factor = array.dtype.type(weight)
     for i in range(array.size):
@@ -113,7 +113,7 @@ def scale_inplace(array, weight):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def scale_samples_inplace(array, weights):  # type: ignore[no-untyped-def]
+def scale_samples_inplace(array, weights):
     """array[t, b, :] ← weights[b]·array[t, b, :] for an array [T, B, N]; weights [B] of the same dtype."""
     for t in range(array.shape[0]):
         for b in range(array.shape[1]):

@@ -14,7 +14,7 @@ BLOCK_ROWS = 50
 
 
 @inlined
-def _product_tile(x, row, depth, w, out, out_row, column):  # type: ignore[no-untyped-def]
+def _product_tile(x, row, depth, w, out, out_row, column):
     """out[out_row : +5, column : +16] += x[row : +5, :depth] @ w[:depth, column : +16]."""
     sum_0 = load(out, (out_row, column))
     sum_1 = load(out, (out_row + 1, column))
@@ -36,7 +36,7 @@ def _product_tile(x, row, depth, w, out, out_row, column):  # type: ignore[no-un
 
 
 @inlined
-def _product_row(x, row, depth, w, out, out_row, column):  # type: ignore[no-untyped-def]
+def _product_row(x, row, depth, w, out, out_row, column):
     """out[out_row, column : +16] += x[row, :depth] @ w[:depth, column : +16]."""
     total = load(out, (out_row, column))
     for k in range(depth):
@@ -45,7 +45,7 @@ def _product_row(x, row, depth, w, out, out_row, column):  # type: ignore[no-unt
 
 
 @inlined
-def add_product_rows(x, row, rows, depth, w, out, out_row):  # type: ignore[no-untyped-def]
+def add_product_rows(x, row, rows, depth, w, out, out_row):
     """out[out_row : +rows] += x[row : +rows, :depth] @ w[:depth], for use inside kernels."""
     tiled = rows - rows % TILE_ROWS
     for column in range(0, w.shape[1], LANES):
@@ -56,7 +56,7 @@ def add_product_rows(x, row, rows, depth, w, out, out_row):  # type: ignore[no-u
 
 
 @inlined
-def _outer_tile(x, first, d, row, rows, out, column):  # type: ignore[no-untyped-def]
+def _outer_tile(x, first, d, row, rows, out, column):
     """out[first : +5, column : +16] += x[row : +rows, first : +5]ᵀ @ d[row : +rows, column : +16]."""
     sum_0 = load(out, (first, column))
     sum_1 = load(out, (first + 1, column))
@@ -78,7 +78,7 @@ def _outer_tile(x, first, d, row, rows, out, column):  # type: ignore[no-untyped
 
 
 @inlined
-def _outer_row(x, first, d, row, rows, out, column):  # type: ignore[no-untyped-def]
+def _outer_row(x, first, d, row, rows, out, column):
     """out[first, column : +16] += x[row : +rows, first] @ d[row : +rows, column : +16]."""
     total = load(out, (first, column))
     for r in range(row, row + rows):
@@ -87,7 +87,7 @@ def _outer_row(x, first, d, row, rows, out, column):  # type: ignore[no-untyped-
 
 
 @inlined
-def add_outer_product(x, d, depth, out):  # type: ignore[no-untyped-def]
+def add_outer_product(x, d, depth, out):
     """out[:depth] += x[:, :depth]ᵀ @ d, the sum in the order of the rows.
 
     Rows are taken in blocks that stay in the first cache; the sums are carried from block to block through `out`.
@@ -103,7 +103,7 @@ def add_outer_product(x, d, depth, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def product_inplace(x, w, out):  # type: ignore[no-untyped-def]
+def product_inplace(x, w, out):
     """Add a matrix product to a matrix.
 
     Equation
@@ -115,7 +115,7 @@ def product_inplace(x, w, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def outer_product_inplace(x, d, out):  # type: ignore[no-untyped-def]
+def outer_product_inplace(x, d, out):
     """Add xᵀ·d to a matrix: the weight gradient of a product.
 
     Equation

@@ -14,13 +14,13 @@ SCALE_FLOOR = 1e-6
 
 
 @inlined
-def clipped(v, low, high):  # type: ignore[no-untyped-def]
+def clipped(v, low, high):
     """v between two vectors, elementwise."""
     return select(v < low, low, select(v > high, high, v))
 
 
 @kernel
-def quantize_columns(w, scale, max_code, codes, w_eff):  # type: ignore[no-untyped-def]
+def quantize_columns(w, scale, max_code, codes, w_eff):
     """Codes and effective weights of a matrix.
 
     Equation
@@ -41,7 +41,7 @@ def quantize_columns(w, scale, max_code, codes, w_eff):  # type: ignore[no-untyp
 
 
 @kernel
-def scale_codes(codes, scale, w_eff):  # type: ignore[no-untyped-def]
+def scale_codes(codes, scale, w_eff):
     """w_eff = scale·codes for codes, w_eff [fan_in, fan_out] and scale [fan_out]."""
     for column in range(0, codes.shape[1], LANES):
         count = min(LANES, codes.shape[1] - column)
@@ -51,7 +51,7 @@ def scale_codes(codes, scale, w_eff):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def scale_gradient(dw_eff, codes, dscale):  # type: ignore[no-untyped-def]
+def scale_gradient(dw_eff, codes, dscale):
     """Gradient of the scales with the codes held fixed, which is exact almost everywhere.
 
     Equation
@@ -68,7 +68,7 @@ def scale_gradient(dw_eff, codes, dscale):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def mean_magnitude(w, scale):  # type: ignore[no-untyped-def]
+def mean_magnitude(w, scale):
     """scale[c] = (1/fan_in) Σ_r |w[r, c]|, at least 1e-6; w [fan_in, fan_out], scale [fan_out], overwritten."""
     for column in range(0, w.shape[1], LANES):
         count = min(LANES, w.shape[1] - column)
@@ -81,16 +81,15 @@ def mean_magnitude(w, scale):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def floor_inplace(scale):  # type: ignore[no-untyped-def]
+def floor_inplace(scale):
     """scale ← max(scale, 1e-6) for scale [n]."""
     floor = scale.dtype.type(SCALE_FLOOR)
     for i in range(scale.size):
-        if scale[i] < floor:
-            scale[i] = floor
+        scale[i] = max(scale[i], floor)
 
 
 @kernel
-def multiply_into(a, b, out):  # type: ignore[no-untyped-def]
+def multiply_into(a, b, out):
     """out = a·b elementwise, for arrays [m, n] of one dtype; out may be a or b."""
     for row in range(a.shape[0]):
         for column in range(a.shape[1]):

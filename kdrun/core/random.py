@@ -26,7 +26,7 @@ _ROUNDS = 10
 
 
 @inlined
-def _philox_block(counter_0, counter_1, counter_2, counter_3, key_0, key_1):  # type: ignore[no-untyped-def]
+def _philox_block(counter_0, counter_1, counter_2, counter_3, key_0, key_1):
     """Ten rounds over one counter; all words are uint64 that hold 32 bits."""
     for _ in range(_ROUNDS):
         product_0 = counter_0 * _MULTIPLIER_0
@@ -43,7 +43,7 @@ def _philox_block(counter_0, counter_1, counter_2, counter_3, key_0, key_1):  # 
 
 
 @kernel
-def philox_fill(key, step, words):  # type: ignore[no-untyped-def]
+def philox_fill(key, step, words):
     """Fill `words` with the raw integers of one step of a stream.
 
     Equation
@@ -64,7 +64,7 @@ def philox_fill(key, step, words):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def uniform_from_words(words, low, high, out):  # type: ignore[no-untyped-def]
+def uniform_from_words(words, low, high, out):
     """Numbers in [low, high) from raw integers.
 
     Equation

@@ -8,7 +8,7 @@ from kdrun.core.vector import LANES, load_part, splat_like, store_part
 
 
 @kernel
-def sine_waves(phases, dt, signal):  # type: ignore[no-untyped-def]
+def sine_waves(phases, dt, signal):
     """Sampled sine waves.
 
     Equation

@@ -1,11 +1,11 @@
 """Vectors of sixteen numbers whose width belongs to the code and not to the machine.
 
-A kernel written with them gives the same bits on SSE2, AVX2 and AVX-512: LLVM splits or pairs the registers, and every
-lane sees the same IEEE operations in the same order. Nothing here is contracted, reordered or approximated: a fused
+A kernel written with them gives the same bits on SSE2, AVX2 and AVX-512: LLVM splits or pairs registers, and every lane
+sees the same IEEE operations in the same order. Nothing here is contracted, reordered or approximated: a fused
 multiply-add happens where `fma` is written and nowhere else.
 
 Each operation exists twice: lowered to LLVM for compiled kernels, and as a twin in plain numpy for runs with the JIT
-off (debugging, coverage). The twins compute the same formulas, but `fma` rounds twice in them, so their bits may differ.
+off (debugging, coverage). The twins compute the same formulas, but their `fma` rounds twice, so bits may differ.
 
 Element types: float32, float64, their integer counterparts int32, int64, and booleans (results of comparisons).
 """
@@ -33,12 +33,12 @@ _LLVM_ELEMENT = {
     types.int64: ir.IntType(64),
     types.boolean: ir.IntType(1),
 }
-_INTEGER_OF = {types.float32: types.int32, types.float64: types.int64}
-_FLOAT_OF = {types.int32: types.float32, types.int64: types.float64}
+_INTEGER_OF: dict[Any, Any] = {types.float32: types.int32, types.float64: types.int64}
+_FLOAT_OF: dict[Any, Any] = {types.int32: types.float32, types.int64: types.float64}
 _SUFFIX = {types.float32: "f32", types.float64: "f64"}
 
 
-class VectorType(types.Type):  # type: ignore[misc]
+class VectorType(types.Type):
     """Numba's type of a vector of `LANES` elements."""
 
     def __init__(self, dtype: types.Type) -> None:
@@ -47,7 +47,9 @@ class VectorType(types.Type):  # type: ignore[misc]
 
 
 @register_model(VectorType)
-class VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class VectorModel(models.PrimitiveModel):
+    """In machine code it is a vector of LLVM, so that it lives in registers."""
+
     def __init__(self, dmm: Any, fe_type: VectorType) -> None:
         super().__init__(dmm, fe_type, _llvm(fe_type.dtype))
 
@@ -80,7 +82,7 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, index_type
     return cgutils.get_item_pointer(context, builder, array_type, structure, indices, wraparound=False)
 
 
-def _element_bytes(dtype: types.Type) -> int:
+def _element_bytes(dtype: Any) -> int:
     return int(dtype.bitwidth) // 8
 
 
@@ -368,13 +370,13 @@ def _register_operator(python_operator: Any, accepts: tuple[Any, ...], returns_m
     """Teach Numba `python_operator` between two vectors of an element type in `accepts`."""
 
     @infer_global(python_operator)
-    class Template(AbstractTemplate):  # type: ignore[misc]
+    class Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             if kws or not _both_vectors(args) or args[0].dtype not in accepts:
                 return None
             return signature(VectorType(types.boolean) if returns_mask else args[0], *args)
 
-    @lower_builtin(python_operator, VectorType, VectorType)
+    @lower_builtin(python_operator, VectorType, VectorType)  # type: ignore[untyped-decorator]
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return emit(builder, sig.args[0].dtype in _SUFFIX, args[0], args[1])
 

@@ -29,7 +29,7 @@ class Coded:
     def loss(self) -> float:
         """The task's loss on the calibration batch."""
         student = self._network.forward(self.quantized.weights, self._batch.inputs, self._loss.want)
-        return mean_of(self._loss.evaluate(student, (), self._batch, self._context).value)
+        return float(mean_of(self._loss.evaluate(student, (), self._batch, self._context).value))
 
 
 def trained_arrays(latent: ParameterSet, quantized: QuantizedParameters | None) -> dict[str, Array]:

@@ -80,6 +80,11 @@ def all_combinations(task: TrainingTask, model: ModelSpec) -> list[Combination]:
     return combinations
 
 
+def checked_techniques(techniques: Mapping[str, Level]) -> dict[str, Level]:
+    """Those of a student's techniques that take part in gradients."""
+    return {family: level for family, level in techniques.items() if isinstance(level, CHECKED)}
+
+
 def _takes_part(family: Family) -> bool:
     return issubclass(family.contract, CHECKED) and family.key == f"student.{family.name}"
 
@@ -156,7 +161,7 @@ class _Problem:
         assert self.recipe.shape is not None
         kinks = np.sort(self.recipe.shape.kinks(np.ones(1), max_code, self.progress)[:, 0])
         gaps = np.diff(kinks)
-        return unit * min([1.0, *gaps[gaps > 1e-6]])
+        return np.asarray(unit * min([1.0, *gaps[gaps > 1e-6]]))
 
     def objective(self, dtype: str) -> Objective:
         """The combination at the problem's point, quantized, in one precision."""

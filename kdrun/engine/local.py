@@ -24,7 +24,7 @@ def _ignore_interrupts() -> None:
 
 def _warm_up() -> None:
     """Import what runs need, so that the first run of a worker does not wait for it."""
-    import kdrun.engine.run  # noqa: F401, PLC0415
+    import kdrun.engine.run  # noqa: F401
 
 
 @contextmanager

@@ -75,8 +75,9 @@ class Objective:
         self.want = frozenset().union(*(term.want for term in self.terms.values()))
         if recipe.credit is not None:
             self.want |= recipe.credit.want
-        needing = [*self.terms.values(), *([recipe.weighting] if recipe.weighting else [])]
-        self.teacher_want = frozenset().union(*(slot.teacher_want for slot in needing))
+        self.teacher_want = frozenset().union(*(term.teacher_want for term in self.terms.values()))
+        if recipe.weighting is not None:
+            self.teacher_want |= recipe.weighting.teacher_want
         self.gradients = self._zero_gradients()
 
     def _quantized(self, recipe: Recipe) -> QuantizedParameters | None:
@@ -133,7 +134,8 @@ class Objective:
         student = self.forward(batch.inputs, self.want)
         teachers = self._run_teachers(batch)
         hyper = {
-            level.provides: level.value(teachers, batch, self.contexts[name]) for name, level in self.recipe.hyper.items()
+            level.provides: level.value(teachers, batch, self.contexts[name])
+            for name, level in self.recipe.hyper.items()
         }
         results = self._evaluate_terms(student, teachers, batch, progress, hyper)
         sample_values = self._sample_values(results, student)
@@ -149,9 +151,7 @@ class Objective:
     def finish(self, progress: Progress) -> float:
         """Slot 5 and penalties: gradients of latent parameters and scales. Returns the value of the penalties."""
         if self.quantized and self.gradients.stored is not None:
-            self.quantized.backward_inplace(
-                self.gradients.latent, self.gradients.stored, self.recipe.shape, progress
-            )
+            self.quantized.backward_inplace(self.gradients.latent, self.gradients.stored, self.recipe.shape, progress)
         value, gradients = self.penalty()
         for tensor, gradient in gradients:
             self.gradients.latent[tensor][...] += gradient
@@ -159,7 +159,8 @@ class Objective:
 
     def penalty(self) -> tuple[float, list[tuple[str, Array]]]:
         """Value of all penalties, and their gradients by tensor."""
-        total, gradients = 0.0, []
+        total = 0.0
+        gradients: list[tuple[str, Array]] = []
         for name, penalty in self.recipe.penalties.items():
             value, dlatent = penalty.evaluate(self.latent, self.contexts[name])
             total += value
@@ -167,7 +168,7 @@ class Objective:
         return total, gradients
 
     def remember(self, evaluation: Evaluation, batch: Batch) -> None:
-        """Let every slot remember a step that was kept."""
+        """Let every slot remember the step that was evaluated last."""
         for name, level in self.recipe.slots().items():
             level.remember(evaluation.student, evaluation.teachers, batch, self.contexts[name])
 
@@ -219,7 +220,9 @@ class Objective:
                 entry.result = replace(entry.result, d_own=again.d_own, d_hyper=again.d_hyper)
 
     def _batch_value(self, results: dict[str, _Weighted]) -> float:
-        return sum(entry.weight * float(entry.result.value[0]) for entry in results.values() if not entry.term.per_sample)
+        return sum(
+            entry.weight * float(entry.result.value[0]) for entry in results.values() if not entry.term.per_sample
+        )
 
     def _own_gradients(self, results: dict[str, _Weighted]) -> None:
         d_hyper: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""One run from its record: a pure function of its spec, its random streams and the outcomes of the runs that it needs."""
+"""One run from its record: a pure function of its spec, its random streams and the outcomes that it needs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import Recipe, recipe_of
 from kdrun.engine.train import Diverged, Series, Trainer
-from kdrun.factors.contract import Arrays, Comparator, Level, LearningRateSchedule, Optimizer, Progress
+from kdrun.factors.contract import Arrays, Comparator, LearningRateSchedule, Level, Optimizer, Progress
 from kdrun.models.contract import Network
 from kdrun.records import History, Outcome, Run
-from kdrun.study.schema import Sections, Student, student_families
 from kdrun.study.choice import LevelChoice
+from kdrun.study.schema import Sections, Student, student_families
 from kdrun.tasks.contract import TrainingTask
 
 DTYPE = np.dtype(np.float32)
@@ -106,7 +106,9 @@ def _train_student(run: Run, needed: tuple[Finished, ...]) -> _Trained:
     teachers = tuple(_teacher_model(finished) for finished in needed)
     network = setting.network()
     latent = _initial_latent(setting, student, network, teachers)
-    objective = Objective(network, latent, setting.task.loss(), recipe_of(techniques(student)), teachers, setting.stream)
+    objective = Objective(
+        network, latent, setting.task.loss(), recipe_of(techniques(student)), teachers, setting.stream
+    )
     return _train(setting, objective, student.optimizer, student.lr_schedule, student.epochs)  # type: ignore[attr-defined]
 
 
@@ -130,12 +132,13 @@ def _initial_latent(
     return latent
 
 
-def _train(
-    setting: _Setting, objective: Objective, optimizer: Level, schedule: Level, epochs: int
-) -> _Trained:
-    assert isinstance(optimizer, Optimizer) and isinstance(schedule, LearningRateSchedule)
+def _train(setting: _Setting, objective: Objective, optimizer: Level, schedule: Level, epochs: int) -> _Trained:
+    assert isinstance(optimizer, Optimizer)
+    assert isinstance(schedule, LearningRateSchedule)
     series = Series.of(epochs)
-    last = Trainer(objective, optimizer, schedule).train(setting.task.training_data(setting.stream, DTYPE), epochs, series)
+    last = Trainer(objective, optimizer, schedule).train(
+        setting.task.training_data(setting.stream, DTYPE), epochs, series
+    )
     objective.prepare(Progress(epochs, epochs))
     responses = setting.responses(last.supervised, objective.forward)
     return _Trained(responses, trained_arrays(objective.latent, objective.quantized), series.histories())
@@ -153,9 +156,7 @@ def _make_comparator(run: Run, needed: tuple[Finished, ...]) -> _Trained:
     batch = setting.task.calibration_batch(setting.stream, DTYPE)
     coded = Coded(network, quantized, setting.task.loss(), batch)
     series = comparator.refine(coded)
-    responses = setting.responses(
-        coded.loss(), lambda inputs, want: network.forward(quantized.weights, inputs, want)
-    )
+    responses = setting.responses(coded.loss(), lambda inputs, want: network.forward(quantized.weights, inputs, want))
     history = {name: History(np.arange(len(values)), np.array(values)) for name, values in series.items()}
     return _Trained(responses, trained_arrays(latent, quantized), history)
 

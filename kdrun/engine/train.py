@@ -117,7 +117,7 @@ class Trainer:
         return curriculum.batch(self.objective.contexts["batch"], self.objective.forward, data)
 
     def _switch_quantizer(self, progress: Progress) -> None:
-        """Slot 1's schedule: another quantizer starts with scales of its own and an optimizer that remembers nothing."""
+        """Slot 1's schedule: another quantizer starts with scales of its own; the optimizer remembers nothing."""
         recipe = self.objective.recipe
         if recipe.schedule is None or recipe.quantizer is None:
             return
@@ -143,10 +143,12 @@ class Trainer:
         self._last_value = value
         series.add(progress.step, "loss", value)
         snapshot = self._snapshot() if objective.recipe.gate is not None else None
+        # Outputs are overwritten by the next forward pass, which may be the gate's: slots look at them before.
+        objective.remember(evaluation, batch)
         self._update(progress)
         self._project(progress)
-        if snapshot is None or self._accepted(snapshot, batch, progress, series):
-            objective.remember(evaluation, batch)
+        if snapshot is not None:
+            self._judge(snapshot, batch, progress, series)
         return evaluation
 
     def _update(self, progress: Progress) -> None:
@@ -180,7 +182,7 @@ class Trainer:
             before=self.objective.latent.copy(),
         )
 
-    def _accepted(self, snapshot: _Snapshot, batch: Batch, progress: Progress, series: Series) -> bool:
+    def _judge(self, snapshot: _Snapshot, batch: Batch, progress: Progress, series: Series) -> None:
         """Slot 8. A refusal puts back every bit that the step has changed."""
         objective = self.objective
         gate = objective.recipe.gate
@@ -191,7 +193,6 @@ class Trainer:
         series.add(progress.step, "blocked", 0.0 if accepted else 1.0)
         if not accepted:
             self._restore(snapshot)
-        return accepted
 
     def _restore(self, snapshot: _Snapshot) -> None:
         for name, group in self.groups.items():
@@ -232,5 +233,3 @@ def _quantizer_like(final: Quantizer, name: str) -> Quantizer:
     quantizer = kind(**known)
     assert isinstance(quantizer, Quantizer)
     return quantizer
-
-

@@ -133,7 +133,7 @@ class Level(Named):
         return GroupSettings()
 
     def remember(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> None:
-        """Update `context.state` after a step that was kept (a memory bank, an average). Default: nothing."""
+        """Update `context.state` once a step (a memory bank, an average); a refused step is forgotten again."""
 
 
 class Curriculum(Level):
@@ -186,7 +186,7 @@ class Quantizer(Level):
         raise NotImplementedError
 
     def quantize(self, w_latent: Array, scales: Arrays, codes: Array, w_eff: Array) -> None:
-        """Write codes (integers, kept as numbers of the dtype) and effective weights, both [fan_in, fan_out]."""
+        """Write codes (integers, kept as numbers of the dtype) and effective weights [fan_in, fan_out]."""
         raise NotImplementedError
 
     def effective(self, codes: Array, scales: Arrays, w_eff: Array) -> None:
@@ -233,8 +233,8 @@ class GradientShape(Level):
 class TermResult:
     """Value and gradients of a term.
 
-    value: float64, [B] for a per-sample term, [1] for a batch term. `d_outputs` are the gradients of the mean of `value`
-    by the student's outputs, unweighted; `d_own` and `d_hyper` are those by the term's own arrays and hyper-parameters,
+    value: float64, [B] for a per-sample term, [1] for a batch term. `d_outputs` are the gradients of the mean of
+    `value` by the student's outputs, unweighted; `d_own` and `d_hyper` are those by the term's own arrays and hyper-parameters,
     of the mean of sample_weights·value where a weighting is in force. The trainer may overwrite the arrays.
     """
 
@@ -292,7 +292,9 @@ class Weighting(Level):
 
     teacher_want: ClassVar[frozenset[str]] = frozenset()
 
-    def weights(self, value: Array, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> tuple[Array, Arrays]:
+    def weights(
+        self, value: Array, teachers: tuple[Arrays, ...], batch: Batch, context: Context
+    ) -> tuple[Array, Arrays]:
         """w [B] and the gradients of the slot's own arrays, from the summed per-sample values [B]."""
         raise NotImplementedError
 
@@ -303,7 +305,14 @@ class Credit(Level):
     want: ClassVar[frozenset[str]] = frozenset()
 
     def assign(
-        self, weights: Arrays, student: Arrays, d_outputs: Arrays, batch: Batch, forward: Forward, gradients: Arrays, context: Context
+        self,
+        weights: Arrays,
+        student: Arrays,
+        d_outputs: Arrays,
+        batch: Batch,
+        forward: Forward,
+        gradients: Arrays,
+        context: Context,
     ) -> Arrays:
         """Write `gradients` of every network parameter in place; return the gradients of the slot's own arrays."""
         raise NotImplementedError
@@ -357,7 +366,9 @@ class Projection(Level):
 class Gate(Level):
     """Slot 8: judges a proposed update. A refusal restores parameters, optimizer, `own` and `state` to the bit."""
 
-    def accept(self, before: ParameterSet, proposed: ParameterSet, forward: Forward, batch: Batch, context: Context) -> bool:
+    def accept(
+        self, before: ParameterSet, proposed: ParameterSet, forward: Forward, batch: Batch, context: Context
+    ) -> bool:
         """True keeps the update. `forward` runs the proposed student."""
         raise NotImplementedError
 

@@ -12,5 +12,5 @@ from kdrun.models.contract import ModelSpec
 @cache
 def cells() -> dict[str, type[ModelSpec]]:
     """Every kind of network by the name that a study gives it as `cell`, in alphabetical order."""
-    found = classes_of_package(kdrun.models, ModelSpec)
+    found = classes_of_package(kdrun.models, ModelSpec)  # type: ignore[type-abstract]
     return {cell.name: cell for cell in sorted(found, key=lambda cell: cell.name)}

@@ -14,7 +14,8 @@ JUDGED = """\
 A study is a randomized complete block design: every replicate holds every treatment once, on the same random streams.
 Effects are estimated inside each replicate; the estimates of the replicates give a t interval. p values of the terms of
 one response are adjusted by Holm's method; plain and adjusted ones are shown. Ratios are paired within replicates,
-never made from two means. A diverged run is an outcome: it is counted, and takes part with the value registered for it."""
+never made from two means. A diverged run is an outcome: it is counted, and takes part with the value registered for
+it."""
 
 
 def report_text(analysis: Analysis, study: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:

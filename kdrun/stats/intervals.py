@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from kdrun.stats.scales import Floats
 
@@ -44,8 +44,8 @@ def t_intervals(values: Floats, level: float = 0.95, magnitude: float = 0.0) -> 
     largest = np.max(np.abs(np.where(present, values, 0.0)), axis=1, initial=magnitude)
     varies = np.max(np.abs(deviations), axis=1, initial=0.0) > ROUNDING * largest
     std_error = np.where(varies, np.sqrt(_divide(variance, count)), np.where(count > 1, 0.0, np.nan))
-    half = np.where(varies, stats.t.ppf((1 + level) / 2, df) * std_error, np.nan)
-    p_value = np.where(varies, 2 * stats.t.sf(np.abs(_divide(mean, std_error)), df), np.nan)
+    half = np.where(varies, special.stdtrit(df, (1 + level) / 2) * std_error, np.nan)
+    p_value = np.where(varies, 2 * special.stdtr(df, -np.abs(_divide(mean, std_error))), np.nan)
     return Intervals(count, mean, mean - half, mean + half, std_error, df, p_value)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from kdrun.records import GradientCheck
 from kdrun.stats.intervals import t_intervals
@@ -207,8 +207,8 @@ def some_treatment(argument: Mapping[str, Any], known: Known) -> Finding:
     mean, low, high = (float(from_analysis(x[best], response.scale)) for x in (found.mean, found.low, found.high))
     evidence = (
         f"treatment {treatments[best]} has {response.name} {interval(mean, low, high)} over {found.count[best]}"
-        f" replicates; one-sided p {number(p_values[best])} of a mean of {number(float(argument['below']))} or more, against"
-        f" 0.025/{len(treatments)} = {number(bound)}"
+        f" replicates; one-sided p {number(p_values[best])} of a mean of {number(float(argument['below']))} or more,"
+        f" against 0.025/{len(treatments)} = {number(bound)}"
     )
     if np.isnan(p_values[best]):
         evidence = f"{evidence.split(';')[0]}: no test without replicates that vary"
@@ -245,7 +245,7 @@ def _p_below(y: Floats, threshold: float) -> Floats:
     found = t_intervals(y)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(np.isnan(found.low), np.nan, (found.mean - threshold) / found.std_error)
-    p_values: Floats = stats.t.cdf(t, found.df)
+    p_values: Floats = special.stdtr(found.df, t)
     return p_values
 
 

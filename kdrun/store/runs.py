@@ -109,6 +109,7 @@ class Store:
         path = folder / FILE_NAME
         if not path.is_file():
             raise UsageError(f"{folder}: there is no {FILE_NAME}, so this folder holds no runs")
+        _read_ahead(path)
         with _database_errors(path):
             connection = _checked_connection(path, read_only)
         return cls(connection, path)
@@ -239,6 +240,16 @@ class Store:
         """What `set_fact` kept under the key, else `default`."""
         row = self._connection.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
         return default if row is None else json.loads(row[0])
+
+
+def _read_ahead(path: Path) -> None:
+    """Read the file once from end to end: the check then finds its pages in memory.
+
+    It walks them in the order of the tree; from a cold disk that took 3 to 40 s for 200 MB, against 0.7 s this way.
+    """
+    with path.open("rb") as file:
+        while file.read(1 << 20):
+            pass
 
 
 @contextlib.contextmanager

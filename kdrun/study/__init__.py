@@ -1,0 +1,1 @@
+"""Studies: read from a file, checked, and resolved into treatments and runs."""

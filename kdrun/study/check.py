@@ -23,7 +23,7 @@ from kdrun.study.wording import Problem, explained, shown
 ALL_SECTIONS = frozenset({"model", "teacher", "student"})
 
 
-class InvalidStudy(Exception):
+class InvalidStudyError(Exception):
     """The data are no study: `problems` says why."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -32,9 +32,9 @@ class InvalidStudy(Exception):
 
 
 def read_study(data: Any) -> Study:
-    """The study that `data` describes: plain data, keys as in a study file. `InvalidStudy` says what is wrong."""
+    """The study that `data` describes: plain data, keys as in a study file. `InvalidStudyError` says what is wrong."""
     if not isinstance(data, dict):
-        raise InvalidStudy([Problem((), f"found {shown(data)}; a study is a mapping of keys")])
+        raise InvalidStudyError([Problem((), f"found {shown(data)}; a study is a mapping of keys")])
     used = used_sections(data)
     factors, problems = read_factors(data["factors"]) if "factors" in data else ({}, [])
     bare = _opened(data, used)
@@ -44,7 +44,7 @@ def read_study(data: Any) -> Study:
     problems += _other_levels(bare, used, factors, known=set(found))
     problems += loose_ends(bare, factors)
     if problems or study is None:
-        raise InvalidStudy(problems)
+        raise InvalidStudyError(problems)
     return study
 
 
@@ -95,7 +95,7 @@ def _other_levels(
         for level in factor.levels:
             one = Assignment(factor, level)
             sections, problems = _read_sections(bare, used, [*others, one], factors)
-            yield from (_blamed(problem, one, bare) for problem in problems if problem not in known)
+            yield from (_blamed(problem, one) for problem in problems if problem not in known)
             if sections is not None:
                 yield from _same_as_before(sections, one, seen)
 
@@ -118,7 +118,7 @@ def _traced(
     return [traced(problem, assignments, bare) for problem in problems if problem.path not in unsettled]
 
 
-def _blamed(problem: Problem, one: Assignment, bare: Mapping[str, Any]) -> Problem:
+def _blamed(problem: Problem, one: Assignment) -> Problem:
     """What only this level brings about is a problem of this level, wherever it shows."""
     if problem.path[:2] == ("factors", one.factor.name):
         return problem

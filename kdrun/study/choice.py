@@ -93,6 +93,7 @@ class TaskChoice(Choice):
     noun = "task"
 
     def classes(self) -> Mapping[str, type[Named]]:
+        """Every task."""
         return kdrun.tasks.discover.tasks()
 
 
@@ -103,9 +104,11 @@ class CellChoice(Choice):
     key = "cell"
 
     def classes(self) -> Mapping[str, type[Named]]:
+        """Every cell."""
         return kdrun.models.discover.cells()
 
     def default(self) -> str | None:
+        """A study need not name the cell that kdrun was made for."""
         return "cfc"
 
 
@@ -115,6 +118,7 @@ class ComparatorChoice(Choice):
     noun = "comparator"
 
     def classes(self) -> Mapping[str, type[Named]]:
+        """Every comparator."""
         return discover.levels("comparators")
 
 
@@ -131,9 +135,11 @@ class LevelChoice(Choice):
         return discover.families()[self.name]
 
     def classes(self) -> Mapping[str, type[Named]]:
+        """Every level of the family."""
         return discover.levels(self.name)
 
     def default(self) -> str | None:
+        """The family's default level, else the empty slot."""
         return self.family.default or EMPTY
 
     def default_level(self) -> Named | None:
@@ -141,9 +147,11 @@ class LevelChoice(Choice):
         return self.read(self.default())
 
     def names(self) -> list[str]:
+        """All levels, and before them `none` where the slot may stay empty."""
         return super().names() if self.family.default else [EMPTY, *self.classes()]
 
     def read(self, data: Any) -> Named | None:
+        """The level that `data` describes; None for a slot that may stay empty."""
         return None if data is None and not self.family.default else super().read(data)
 
     def _build(self, name: str, parameters: Mapping[str, Any]) -> Named | None:
@@ -155,6 +163,7 @@ class LevelChoice(Choice):
         return None
 
     def json_schema(self, label: bool = False) -> dict[str, Any]:
+        """A level, or the empty slot where that is allowed."""
         schema = super().json_schema(label)
         if not self.family.default:
             empty = _closed({self.key: {"const": EMPTY}, **(_LABEL if label else {})}, [self.key])

@@ -21,6 +21,7 @@ from kdrun.study.wording import Problem, did_you_mean, listed, nearest, shown
 
 SECTIONS = ("task", "model", "teacher", "student")
 _LONGEST_TEXT = 200
+_MOST_LEVELS = 1000
 _COLUMNS = {
     "run_id",
     "kind",
@@ -196,10 +197,12 @@ def _not_in_a_section(key: Path) -> str:
 def _read_levels(body: Any, place: Path, family: LevelChoice | None) -> tuple[tuple[FactorLevel, ...], list[Problem]]:
     if not isinstance(body, list):
         return (), [Problem((), f"found {shown(body)}; a list of at least two levels is allowed")]
+    if len(body) > _MOST_LEVELS:
+        return (), [Problem((), f"found {len(body):,} levels; at most {_MOST_LEVELS:,} are allowed")]
     problems = [problem for index, level in enumerate(body) for problem in _label_mistakes(index, level)]
     if len(body) < 2:
         problems.append(Problem((), f"found {len(body)} level{'' if len(body) == 1 else 's'}; at least two are needed"))
-    texts = level_texts(body)
+    texts = level_texts([EMPTY if level is None and family else level for level in body])
     levels = [
         FactorLevel(text, _value(level, family), (*place, index))
         for index, (text, level) in enumerate(zip(texts, body, strict=True))
@@ -242,7 +245,7 @@ def _has_label(level: Mapping[str, Any]) -> bool:
 def _name(level: Any) -> str:
     if isinstance(level, dict):
         return str(level["name"]) if isinstance(level.get("name"), str) else text_of(level)
-    return EMPTY if level is None else text_of(level)
+    return text_of(level)
 
 
 def level_texts(levels: list[Any]) -> list[str]:

@@ -7,7 +7,7 @@ blow up are refused; nothing that a file says is ever executed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any, Final
@@ -15,22 +15,16 @@ from typing import Any, Final
 import yaml
 
 from kdrun.errors import Mistake, StudyError
-from kdrun.study.check import InvalidStudy, read_study
+from kdrun.study.check import InvalidStudyError, read_study
 from kdrun.study.factor import Factor, read_factors
 from kdrun.study.paths import Path, dotted, get, parse_path, put
 from kdrun.study.schema import Study
-from kdrun.study.wording import Problem, did_you_mean, nearest, shown
+from kdrun.study.wording import Problem, did_you_mean, nearest, printable, shown
 
 LARGEST_FILE: Final = 1_000_000
 MOST_NODES: Final = 50_000
 DEEPEST: Final = 40
 LONGEST_NUMBER: Final = 400
-
-_NULL = re.compile(r"null|Null|NULL|~|")
-_TRUE, _FALSE = re.compile(r"true|True|TRUE"), re.compile(r"false|False|FALSE")
-_DECIMAL, _OCTAL, _HEXADECIMAL = re.compile(r"[-+]?[0-9]+"), re.compile(r"0o[0-7]+"), re.compile(r"0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_INFINITY, _NAN = re.compile(r"[-+]?(\.inf|\.Inf|\.INF)"), re.compile(r"\.nan|\.NaN|\.NAN")
 
 
 class WrittenFloat(float):
@@ -39,9 +33,21 @@ class WrittenFloat(float):
     text: str
 
     def __new__(cls, text: str) -> WrittenFloat:
+        """The number that `text` writes."""
         number = super().__new__(cls, text)
         number.text = text
         return number
+
+
+_PLAIN: Final[tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...]] = (
+    (re.compile(r"null|Null|NULL|~|"), lambda _: None),
+    (re.compile(r"true|True|TRUE"), lambda _: True),
+    (re.compile(r"false|False|FALSE"), lambda _: False),
+    (re.compile(r"[-+]?[0-9]+"), int),
+    (re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+"), lambda text: int(text, 0)),
+    (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), WrittenFloat),
+    (re.compile(r"[-+]?(\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN"), lambda text: float(text.replace(".", ""))),
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -57,7 +63,7 @@ class _Place:
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     """The file cannot be read on from here."""
 
 
@@ -83,7 +89,7 @@ class _Document:
         self._events = self._parsed(text)
 
     def read(self) -> Any:
-        """The data; None for an empty text. `_Stop` when the text is no YAML that a study can be."""
+        """The data; None for an empty text. `_StopError` when the text is no YAML that a study can be."""
         self._expect(yaml.StreamStartEvent)
         event = next(self._events)
         if isinstance(event, yaml.StreamEndEvent):
@@ -97,7 +103,7 @@ class _Document:
 
     def _expect(self, kind: type[yaml.Event]) -> None:
         if not isinstance(next(self._events), kind):
-            raise _Stop
+            raise _StopError
 
     def _parsed(self, text: str) -> Iterator[yaml.Event]:
         try:
@@ -105,7 +111,7 @@ class _Document:
         except yaml.reader.ReaderError as error:
             line, column = _line_and_column(text, error.position)
             self._add(self._place(line, column), f"found the character {chr(error.character)!r}; text is allowed")
-            raise _Stop from None
+            raise _StopError from None
         except yaml.MarkedYAMLError as error:
             self._stop(error.problem_mark or error.context_mark, _syntax_words(error))
 
@@ -122,7 +128,7 @@ class _Document:
 
     def _stop(self, mark: Any, text: str) -> None:
         self._add(self._marked(mark), text)
-        raise _Stop
+        raise _StopError
 
     def _node(self, event: Any, path: Path, depth: int) -> tuple[Any, int]:
         """The data of the node that `event` begins, and how many levels it has."""
@@ -229,19 +235,7 @@ class _Document:
 
 def plain_scalar(text: str) -> Any:
     """What unquoted text means in the core schema of YAML 1.2."""
-    if _NULL.fullmatch(text):
-        return None
-    if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
-        return bool(_TRUE.fullmatch(text))
-    if _DECIMAL.fullmatch(text):
-        return int(text)
-    if _OCTAL.fullmatch(text) or _HEXADECIMAL.fullmatch(text):
-        return int(text, 0)
-    if _FLOAT.fullmatch(text):
-        return WrittenFloat(text)
-    if _INFINITY.fullmatch(text) or _NAN.fullmatch(text):
-        return float(text.replace(".", ""))
-    return text
+    return next((read(text) for pattern, read in _PLAIN if pattern.fullmatch(text)), text)
 
 
 def _at(path: Path) -> str:
@@ -283,7 +277,7 @@ class Override:
 
 def parse_override(text: str) -> Override:
     """The override that `PATH=VALUE` writes; VALUE is read like a value in a study file."""
-    place = f"--set {text.encode(errors='backslashreplace').decode()}"
+    place = f"--set {printable(text)}"
     written, equals, value = text.partition("=")
     if not equals:
         raise StudyError([Mistake(place, "found no '='; write PATH=VALUE, such as student.epochs=100")])
@@ -297,7 +291,7 @@ def _read_value(text: str, place: str) -> Any:
     document = _Document(text, place, override=1)
     try:
         data = document.read()
-    except _Stop:
+    except _StopError:
         data = None
     if document.mistakes:
         raise StudyError([Mistake(place, text) for _, text in document.mistakes])
@@ -327,7 +321,7 @@ class _Source:
         self._overridden = {**kept, changed: _Place(len(self.overrides), 0, 0, override.place)}
 
     def _first_changed(self, before: Any, path: Path) -> Path:
-        """The outermost part of the path that had no keys before, such as a bare name; its mapping is the override's."""
+        """The outermost part of the path that was no mapping before, such as a bare name, and is the override's now."""
         lengths = range(1, len(path))
         return next((path[:n] for n in lengths if not isinstance(get(before, path[:n]), dict | list)), path)
 
@@ -364,14 +358,15 @@ def load_study(
 
     Every mistake is in the StudyError that is raised, in the order of the file. Nothing is executed or written.
     """
-    source, mistakes = _parse(str(path), _read_text(File(path), str(path)))
+    name = printable(str(path))
+    source, mistakes = _parse(name, _read_text(File(path), name))
     for override in (*map(parse_override, overrides), *_numbers(replicates=replicates, seed=seed)):
         source.override(override)
     mistakes += source.set_by_factors()
     blamed = {place for place, _ in mistakes if place.override}
     try:
         study = read_study(source.data)
-    except InvalidStudy as error:
+    except InvalidStudyError as error:
         found = [(source.place(problem), f"{_at(problem.path)}{problem.text}") for problem in error.problems]
         mistakes += [(place, text) for place, text in found if place not in blamed]
     if mistakes:
@@ -388,7 +383,7 @@ def _parse(name: str, text: str) -> tuple[_Source, list[tuple[_Place, str]]]:
     document = _Document(text, name)
     try:
         data = document.read()
-    except _Stop:
+    except _StopError:
         raise StudyError([Mistake(str(place), text) for place, text in sorted(document.mistakes)]) from None
     if data is None:
         raise StudyError([Mistake(name, "the file is empty; `kdrun new minimal` prints a study to start from")])
@@ -448,20 +443,31 @@ def study_text(study: Study) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `plain_scalar` reads: text that would be taken for a number is quoted, floats are as written."""
+    """Writes what `plain_scalar` reads; text that this or YAML 1.1 would take for something else is quoted."""
 
     def ignore_aliases(self, data: Any) -> bool:
+        """Write everything out: a study shares nothing."""
         return True
 
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """The tag that a plain scalar is taken to have."""
+        usual = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        if kind is not yaml.ScalarNode or not implicit[0]:
+            return usual
+        meant = _TAGS[type(plain_scalar(value))]
+        return usual if meant == _TAGS[str] else meant
 
-def _text_node(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    style = None if isinstance(plain_scalar(text[:LONGEST_NUMBER]), str) else "'"
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+_TAGS: Final[dict[type, str]] = {
+    kind: f"tag:yaml.org,2002:{name}"
+    for kind, name in (
+        (str, "str"), (int, "int"), (float, "float"), (WrittenFloat, "float"), (bool, "bool"), (type(None), "null"),
+    )
+}  # fmt: skip
 
 
 def _written_node(dumper: _Dumper, number: WrittenFloat) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:float", number.text)
+    return dumper.represent_scalar(_TAGS[float], number.text)
 
 
-_Dumper.add_representer(str, _text_node)
 _Dumper.add_representer(WrittenFloat, _written_node)

@@ -199,6 +199,7 @@ class Study(Sections):
     _given: Mapping[tuple[str | int, ...], Any] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any) -> None:
+        """Remember what the study gives beside its factors, by the key that each sets."""
         self._given = dict(context or {})
 
     @property

@@ -124,7 +124,7 @@ def _names(factor: Factor) -> list[str]:
 
 
 def _overridden(factor: Factor, given: Any) -> str:
-    levels = ", ".join(level.text for level in factor.levels)
+    levels = listed([level.text for level in factor.levels])
     return f"found {shown(given)}, but the factor {factor.name!r} sets this key to {levels}; remove it here"
 
 

@@ -39,13 +39,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def listed(names: Collection[str]) -> str:
     """Names separated by commas; what goes beyond twenty is an ellipsis."""
-    shown_names = list(names)[:_MOST_NAMES]
+    shown_names = [printable(name) for name in names][:_MOST_NAMES]
     return ", ".join([*shown_names, "…"] if len(names) > _MOST_NAMES else shown_names) or "none"
 
 
 def unknown(noun: str, word: str, known: Collection[str]) -> str:
     """The text for a name that nobody knows."""
     return f"unknown {noun} {shown(word)}; known: {listed(known)}{did_you_mean(word, known)}"
+
+
+def printable(text: str) -> str:
+    """The text on one line: what cannot be printed is written as an escape."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def shown(value: Any) -> str:

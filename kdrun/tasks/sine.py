@@ -91,8 +91,8 @@ class Sine(TrainingTask):
 
     def evaluation_batch(self, dtype: DTypeLike) -> Batch:
         """The fixed phases 2πk/phases."""
-        kind = np.dtype(dtype).type
-        phases = np.arange(self.eval.phases).astype(dtype) * kind(TWO_PI / self.eval.phases)
+        spacing = np.array(TWO_PI / self.eval.phases, dtype)
+        phases = np.arange(self.eval.phases).astype(dtype) * spacing
         return self._batch(phases, self.eval.steps)
 
     def evaluate(self, forward: Evaluate, stream: Callable[[str], Stream], dtype: DTypeLike) -> Mapping[str, float]:

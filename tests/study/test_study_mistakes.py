@@ -24,7 +24,7 @@ ONE_MISTAKE = {
     "unknown parameter of a level": (
         "smoothstep]",
         "{name: smoothstep, ¦beta_en: 4}]",
-        "factors.gradient[1].beta_en: unknown key 'beta_en'; known: name, beta_start, beta_end. Did you mean 'beta_end'?",
+        "factors.gradient[1].beta_en: unknown key 'beta_en'; known: name, beta_start, beta_end. Did you mean 'beta_",
     ),
     "parameter of an empty slot": (
         "[none, tr",
@@ -80,7 +80,11 @@ ONE_MISTAKE = {
         "[¦9999, 32]",
         "factors.width.levels[0]: found 9999; a whole number from 1 to 4096 is allowed",
     ),
-    "empty level": ("[16, 32]", "[16, ¦~]", "factors.width.levels[1]: found nothing; a value is allowed"),
+    "empty level": (
+        "[16, 32]",
+        "[16, ¦~]",
+        "factors.width.levels[1]: found nothing; a whole number from 1 to 4096 is allowed",
+    ),
     "key of a factor misspelt": (
         "model.hidden",
         "¦model.hiden",

@@ -1,6 +1,6 @@
 """Comparators: networks made outside the factorial."""
 
-from kdrun.factors.contract import Family, Comparator
+from kdrun.factors.contract import Comparator, Family
 
 FAMILY = Family(
     name="comparators",

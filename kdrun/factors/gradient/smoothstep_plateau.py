@@ -15,7 +15,7 @@ from kdrun.factors.contract import Array, GradientShape, Progress
 
 
 @kernel
-def plateau_mask(w, unit, max_code, beta, mask):  # type: ignore[no-untyped-def]
+def plateau_mask(w: Array, unit: Array, max_code: int, beta: float, mask: Array) -> None:
     """A falling smoothstep of the distance from the nearest code.
 
     Equation, with δ = |w/unit − nearest of −max_code … max_code| and z = δ·beta
@@ -60,7 +60,7 @@ class SmoothstepPlateau(GradientShape):
         beta = self.beta(progress)
         offset = w / unit - np.clip(np.rint(w / unit), -max_code, max_code)
         z = np.minimum(np.abs(offset) * beta, 1.0)
-        return np.sign(offset) * (z - z**3 + z**4 / 2) * unit / beta
+        return np.asarray(np.sign(offset) * (z - z**3 + z**4 / 2) * unit / beta)
 
     def kinks(self, unit: Array, max_code: int, progress: Progress) -> Array:
         """Codes, edges of their windows, and the boundaries between codes."""

@@ -15,7 +15,7 @@ from kdrun.factors.contract import Array, GradientShape, Progress
 
 
 @kernel
-def unit_window_mask(w, unit, max_code, beta, mask):  # type: ignore[no-untyped-def]
+def unit_window_mask(w: Array, unit: Array, max_code: int, beta: float, mask: Array) -> None:
     """A parabola of height 1 around the nearest code boundary.
 
     Equation, with a = |w|/unit and k + ½ the nearest code boundary, 0 ≤ k < max_code
@@ -62,7 +62,7 @@ class SmoothstepUnit(GradientShape):
         a = np.abs(w) / unit
         k = np.clip(np.rint(a - 0.5), 0, max_code - 1)
         t = np.clip((a - k - 0.5) * beta + 0.5, 0.0, 1.0)
-        return 2.0 / (3.0 * beta) * unit * np.sign(w) * (k + 3 * t**2 - 2 * t**3)
+        return np.asarray(2.0 / (3.0 * beta) * unit * np.sign(w) * (k + 3 * t**2 - 2 * t**3))
 
     def kinks(self, unit: Array, max_code: int, progress: Progress) -> Array:
         """Where a window opens or closes, and zero."""

@@ -14,7 +14,9 @@ class Ste(GradientShape):
 
     name: ClassVar[str] = "ste"
     equation: ClassVar[str] = "m(w) = 1"
-    source: ClassVar[str] = "Bengio et al., Estimating or propagating gradients through stochastic neurons, 2013 (arXiv 1308.3432)"
+    source: ClassVar[str] = (
+        "Bengio et al., Estimating or propagating gradients through stochastic neurons, 2013 (arXiv 1308.3432)"
+    )
 
     def mask(self, w_latent: Array, unit: Array, max_code: int, progress: Progress, mask: Array) -> bool:
         """1 everywhere: nothing to write."""

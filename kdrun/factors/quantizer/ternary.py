@@ -18,7 +18,9 @@ class Ternary(Quantizer):
     source: ClassVar[str] = "the sine study; codes as in Li et al., Ternary weight networks, 2016 (arXiv 1605.04711)"
     scale_names: ClassVar[tuple[str, ...]] = ("scale",)
 
-    granularity: str = Field("per_row", description="how many scales a matrix has", json_schema_extra={"family": "granularity"})
+    granularity: str = Field(
+        "per_row", description="how many scales a matrix has", json_schema_extra={"family": "granularity"}
+    )
     scale: Literal["learned"] = Field("learned", description="scales are trained with the weights")
 
     @property

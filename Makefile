@@ -1,0 +1,39 @@
+# `make sine` runs the main study, `make test` checks everything. Both work from a fresh clone with Python and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: sine test check slow bench results clean
+
+sine: $(STAMP)
+	$(BIN)/kdrun factorial experiments/sine.yaml --results out
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -n auto -m "not slow"
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n auto -m "not slow" tests/core tests/factors
+	NUMBA_BOUNDSCHECK=1 KDRUN_CACHE_DIR=$(VENV)/boundscheck $(BIN)/python -m pytest -q -n auto -m "not slow" tests/core
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -n auto -m "not slow" -x tests/core tests/factors tests/study tests/stats
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -q -m slow
+
+# The committed reference results, remade.
+results: $(STAMP)
+	$(BIN)/kdrun factorial experiments/sine.yaml --results results --fresh --yes
+	$(BIN)/kdrun factorial experiments/sine_shapes.yaml --results results --fresh --yes
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) out

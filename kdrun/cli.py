@@ -1,0 +1,351 @@
+"""The command line: parse, call, print. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from kdrun.errors import Interrupted, KdrunError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kdrun.listener import Listener
+    from kdrun.results import Results
+
+app = typer.Typer(
+    name="kdrun",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Run factorial studies of knowledge distillation and quantization on small networks, and judge them.",
+    epilog="Start with: kdrun new sine > sine.yaml, then kdrun factorial sine.yaml",
+)
+
+WIDTH_WITHOUT_TERMINAL = 120
+ResultsFolder = Annotated[Path, typer.Argument(metavar="RESULTS", help="Results folder of a study.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+class ExportFormat(StrEnum):
+    """What a trained network can be written as."""
+
+    npz = "npz"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from kdrun import __version__
+
+        typer.echo(f"kdrun {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: kdrun factorial sine.yaml --results out --replicates 3 --set student.epochs=500")
+def factorial(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Study file.")],
+    results: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds a folder for each study.")] = Path(
+        "results"
+    ),
+    replicates: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of replicates, instead of the study's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed, instead of the study's.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Set a key of the study; repeatable, the last wins."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Worker processes. Default: all cores.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FACTOR=LEVEL[,LEVEL]", help="Run only treatments with these levels; repeatable."),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget stored runs and start over; asks first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables, only the digest.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a study and its gradients, run what is missing, write tables and report.
+
+    Running the same command again does what is missing and nothing else. Ctrl-C stops cleanly and keeps what is done.
+
+    Exit codes: 0 done; 1 a run failed or a required criterion does not hold; 2 the command or the study is wrong;
+    3 a gradient check failed; 4 a teacher missed its acceptance; 130 interrupted.
+    """
+    from kdrun.study.load import load_study
+
+    loaded = load_study(study, set_ or (), replicates, seed)
+    if fresh and not yes:
+        _confirm_fresh(results / loaded.study)
+    from kdrun.api import run
+
+    listener = None if quiet or as_json else _listener()
+    found = run(loaded, results, workers=workers, only=_levels(only or []), fresh=fresh, listener=listener)
+    if as_json:
+        _print_json(found.document())
+    elif quiet:
+        typer.echo(f"results_digest {found.results_digest}")
+    else:
+        _print_results(found)
+    for sentence in found.missed_teachers():
+        typer.echo(f"kdrun: {sentence}; its students were not trained", err=True)
+    raise typer.Exit(found.exit_code)
+
+
+def _levels(texts: list[str]) -> dict[str, list[str]]:
+    """`width=16,32` as {"width": ["16", "32"]}."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        factor, sign, levels = text.partition("=")
+        if not sign or not factor or not levels:
+            raise UsageError(f"--only {text}: FACTOR=LEVEL[,LEVEL] is needed, such as --only width=16")
+        found.setdefault(factor, []).extend(levels.split(","))
+    return found
+
+
+def _confirm_fresh(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        if not sys.stdin.isatty():
+            raise UsageError(
+                f"{folder}: --fresh would remove what is stored there; add --yes to do so without being asked"
+            )
+        typer.confirm(f"Remove everything that is stored in {folder}?", abort=True, err=True)
+
+
+def _listener() -> Listener:
+    from rich.console import Console
+
+    from kdrun.report.progress import Lines, Screen
+
+    if sys.stderr.isatty():
+        return Screen(Console(stderr=True))
+    return Lines(lambda line: typer.echo(line, err=True))
+
+
+def _console() -> Console:
+    """Standard output: as wide as the terminal; elsewhere wide enough for tables, and without colours."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS", WIDTH_WITHOUT_TERMINAL)))
+
+
+def _print_results(found: Results) -> None:
+    from kdrun.report.tables import criteria_rich, effects_rich, treatment_table
+
+    console = _console()
+    console.print(treatment_table(found.analysis, found.study.title or found.study.study, console.width))
+    if len(found.effects):
+        console.print(effects_rich(found.analysis))
+    if len(found.criteria):
+        console.print(criteria_rich(found.analysis))
+    typer.echo(f"report {found.folder / 'report.md'}")
+    typer.echo(f"results_digest {found.results_digest}")
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+@app.command(epilog="Example: kdrun gradcheck --json")
+def gradcheck(as_json: Json = False) -> None:
+    """Check every analytic gradient against finite differences: every technique, combination and parameter.
+
+    Exit code 3 if one differs.
+    """
+    from kdrun.api import check_all_gradients
+
+    rows = check_all_gradients()
+    if as_json:
+        names = ("name", "dtype", "parameters", "max_relative_error", "tolerance", "passed")
+        _print_json([{name: getattr(row, name) for name in names} for row in rows])
+    else:
+        from kdrun.report.details import gradient_table
+
+        _console().print(gradient_table(rows))
+    raise typer.Exit(0 if all(row.passed for row in rows) else 3)
+
+
+@app.command(epilog="Example: kdrun report results/sine")
+def report(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="One study's folder, or a folder of them.")],
+) -> None:
+    """Make tables and report again from what is stored; for a folder of studies, an index of them too."""
+    from kdrun.report.index import is_index, study_folders
+
+    if not results.is_dir():
+        raise UsageError(f"{results}: there is no such folder")
+    if is_index(results):
+        for folder in study_folders(results):
+            _remake(folder)
+        _print_index(results)
+        return
+    found = _remake(results)
+    if found is None:
+        _print_index(results.parent, only=results)
+        return
+    _print_results(found)
+    raise typer.Exit(found.exit_code)
+
+
+def _remake(folder: Path) -> Results | None:
+    """Write a folder's tables and report again; None for a folder whose runs are not there, which stays as it is."""
+    from kdrun.results import Results
+
+    found = Results.open(folder)
+    if not found.has_runs:
+        return None
+    found.write()
+    return found
+
+
+def _print_index(folder: Path, only: Path | None = None) -> None:
+    from kdrun.report.index import index_rich, study_index, write_index
+
+    index = study_index(folder)
+    if only is None:
+        write_index(folder, index)
+    else:
+        index = index[index["folder"] == only.name]
+    _console().print(index_rich(index))
+
+
+@app.command(epilog="Example: kdrun show results/sine 1f3a")
+def show(
+    results: ResultsFolder,
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Id of a run, or its first letters.")],
+) -> None:
+    """Show everything about one run: levels, responses, history, traceback."""
+    from kdrun.report.details import run_details
+    from kdrun.results import Results
+
+    found = Results.open(results)
+    run = found.find_run(run_id)
+    with found.store() as store:
+        _console().print(run_details(run, store.outcome(run.run_id), run.spec))
+
+
+@app.command(epilog="Example: kdrun export results/sine --run 1f3a --format npz --output network.npz")
+def export(
+    results: ResultsFolder,
+    run_id: Annotated[str, typer.Option("--run", metavar="RUN_ID", help="Id of a run, or its first letters.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write.")],
+    format_: Annotated[ExportFormat, typer.Option("--format", help="File format.")] = ExportFormat.npz,
+) -> None:
+    """Write a trained network out of the store."""
+    from kdrun.results import Results
+    from kdrun.store.export import network_arrays, write_npz
+
+    found = Results.open(results)
+    run = found.find_run(run_id)
+    with found.store() as store:
+        write_npz(output, network_arrays(run.spec, store.outcome(run.run_id).parameters))
+    typer.echo(f"{run.title}: {format_.value} written to {output}")
+
+
+@app.command(name="list", epilog="Example: kdrun list gradient")
+def list_(
+    group: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help="Only this family, or `tasks`.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List tasks and techniques by family, with parameters, defaults and sources."""
+    from kdrun.catalogue import catalogue
+    from kdrun.report.details import catalogue as catalogue_table
+
+    groups = catalogue()
+    if group is not None:
+        groups = {title: entries for title, entries in groups.items() if title.split(" ")[0] == group}
+        if not groups:
+            names = ", ".join(title.split(" ")[0] for title in catalogue())
+            raise UsageError(f"there is no family {group!r}; known: {names}")
+    if as_json:
+        _print_json(groups)
+    else:
+        _console().print(catalogue_table(groups))
+
+
+@app.command(epilog="Example: kdrun new sine > sine.yaml")
+def new(
+    template: Annotated[str | None, typer.Argument(metavar="[TEMPLATE]", help="Name of a template.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="File to write; must not exist.")
+    ] = None,
+) -> None:
+    """Print a commented study file to start from; without a name, list the templates."""
+    from kdrun.study.template import template_names, template_text
+
+    if template is None:
+        typer.echo("\n".join(template_names()))
+        return
+    text = template_text(template)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{output}: this file exists, and it is not overwritten") from None
+
+
+@app.command(epilog="Example: kdrun schema > kdrun.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of a study, for editors."""
+    from kdrun.study.schema import json_schema
+
+    _print_json(json_schema())
+
+
+def _again() -> str:
+    """The command that goes on where this one stopped."""
+    arguments = [argument for argument in sys.argv[1:] if argument not in ("--fresh", "--yes")]
+    return shlex.join(["kdrun", *arguments])
+
+
+def main() -> None:
+    """Run a command; a user's mistake ends with its text and code, never with a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except Interrupted as error:
+        typer.echo(f"{error}. Go on with: {_again()}", err=True)
+        code = error.exit_code
+    except KdrunError as error:
+        typer.echo(f"kdrun: {error}" if "\n" not in str(error) else str(error), err=True)
+        code = error.exit_code
+    except click.exceptions.Abort:
+        typer.echo("Nothing was changed.", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = UsageError.exit_code
+    except KeyboardInterrupt:
+        typer.echo(f"Interrupted. Go on with: {_again()}", err=True)
+        code = Interrupted.exit_code
+    except OSError as error:
+        typer.echo(f"kdrun: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        code = 1
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Who is told what happens while a study runs. The engine's coordinator calls; progress displays and users listen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kdrun.records import GradientCheck, Outcome, Run
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is about to run: all planned runs, those that are to do now, outcomes that are stored, worker processes."""
+
+    planned: Sequence[Run]
+    todo: Sequence[Run]
+    stored: Mapping[str, Outcome]
+    workers: int
+    response: str
+
+
+class Listener:
+    """Every method does nothing here; a display overrides those that it shows."""
+
+    def checking(self, combinations: int) -> None:
+        """The gradient check of so many combinations begins."""
+
+    def checked(self, rows: Sequence[GradientCheck]) -> None:
+        """The gradient check is over."""
+
+    def starting(self, work: Work) -> None:
+        """Runs begin."""
+
+    def finished(self, run: Run, outcome: Outcome) -> None:
+        """A run ended, and is stored."""
+
+    def ended(self) -> None:
+        """No run is left, or none will be started any more."""
+
+    def repeating(self, runs: int) -> None:
+        """Replicate 1 is run again, to see whether its bits are the same."""
+
+    def repeated(self, same: bool) -> None:
+        """Whether they are."""

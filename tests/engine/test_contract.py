@@ -1,0 +1,279 @@
+"""The training contract, slot by slot, with levels that use what no level of the package uses yet."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from kdrun.core.random import Stream
+from kdrun.engine.gradcheck import Combination, check
+from kdrun.engine.objective import Objective, TeacherModel
+from kdrun.engine.recipe import recipe_of
+from kdrun.engine.train import Series, Trainer
+from kdrun.factors import discover
+from kdrun.factors.contract import Level, Progress
+from kdrun.factors.gradient.smoothstep import Smoothstep
+from kdrun.factors.lr_schedule.constant import Constant
+from kdrun.factors.optimizer.adam import Adam
+from kdrun.factors.quantizer.ternary import Ternary
+from kdrun.models.cfc import Cfc
+from kdrun.tasks.sine import Sine
+from tests.engine.throwaway import (
+    BatchVariance,
+    Decay,
+    ExponentialWeights,
+    FeedbackAlignment,
+    CoarseFirst,
+    HardSequences,
+    LearnedSharpness,
+    MemoryBank,
+    Projector,
+    Refusing,
+    SmallTau,
+    TwoTeachers,
+)
+
+TASK = Sine(steps=12, sequences=4)
+HIDDEN = 5
+
+
+def stream(purpose: str) -> Stream:
+    return Stream(3, 1, purpose)
+
+
+def network(dtype: str = "float32"):
+    return Cfc(hidden=HIDDEN).build(1, 1, TASK.dt, dtype)
+
+
+def trainer_with(techniques: dict[str, Level], lr: float = 1e-2) -> Trainer:
+    teachers = tuple(
+        TeacherModel(network(), network().initial_parameters(stream(f"teacher{i}"), "float32")) for i in range(2)
+    )
+    latent = network().initial_parameters(stream("init"), "float32")
+    objective = Objective(network(), latent, TASK.loss(), recipe_of(techniques), teachers, stream)
+    return Trainer(objective, Adam(lr=lr), Constant())
+
+
+def train(trainer: Trainer, steps: int) -> Series:
+    series = Series.of(steps)
+    trainer.train(TASK.training_data(stream, "float32"), steps, series)
+    return series
+
+
+def bits_of(trainer: Trainer) -> dict[str, bytes]:
+    """Everything that a refused step must put back."""
+    groups = {f"{name}/values": group.parameters.flat.tobytes() for name, group in trainer.groups.items()}
+    memories = {
+        f"{name}/{part}": array.tobytes()
+        for name, group in trainer.groups.items()
+        for part, array in group.memory.items()
+    }
+    states = {
+        f"{name}/{part}": array.tobytes()
+        for name, context in trainer.objective.contexts.items()
+        for part, array in context.state.items()
+    }
+    return {**groups, **memories, **states}
+
+
+COMBINATIONS = {
+    "projector": {"features": Projector()},
+    "batch term": {"spread": BatchVariance()},
+    "two teachers": {"ensemble": TwoTeachers()},
+    "learned hyper-parameter": {"ensemble": TwoTeachers(), "sharpness": LearnedSharpness()},
+    "weighting": {"weighting": ExponentialWeights()},
+    "weighting with terms that have arrays of their own": {
+        "weighting": ExponentialWeights(),
+        "features": Projector(),
+        "ensemble": TwoTeachers(),
+        "sharpness": LearnedSharpness(),
+        "spread": BatchVariance(),
+    },
+    "penalty": {"penalty": Decay()},
+    "everything at once, quantized": {
+        "quantizer": Ternary(),
+        "gradient": Smoothstep(),
+        "weighting": ExponentialWeights(),
+        "features": Projector(),
+        "ensemble": TwoTeachers(),
+        "sharpness": LearnedSharpness(),
+        "spread": BatchVariance(),
+        "penalty": Decay(),
+        "memory": MemoryBank(),
+    },
+}
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_the_gradient_check_covers_levels_that_it_has_never_heard_of(name):
+    """Every slot's gradients, those of its own arrays included, agree with finite differences."""
+    rows = list(check([Combination(Sine.example(), Cfc.example(), COMBINATIONS[name])]))
+    assert [row for row in rows if not row.passed] == []
+
+
+def test_arrays_of_a_slots_own_are_counted_by_the_gradient_check():
+    """A projector of 8 × 8 adds 64 parameters to what is checked."""
+    plain, projected = (
+        next(check([Combination(Sine.example(), Cfc.example(), techniques)])).parameters
+        for techniques in ({}, {"features": Projector()})
+    )
+    assert projected - plain == 64
+
+
+def test_a_projector_learns():
+    """Arrays of a slot's own move, and the loss that they belong to falls."""
+    trainer = trainer_with({"features": Projector()})
+    before = trainer.objective.own["features"].flat.copy()
+    losses = [value for _, value in train(trainer, 60).points["loss"]]
+    assert not np.array_equal(before, trainer.objective.own["features"].flat)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_reversed_group_climbs():
+    """A hyper-parameter with sign −1 grows where descent would shrink it."""
+    trainer = trainer_with({"ensemble": TwoTeachers(), "sharpness": LearnedSharpness()})
+    train(trainer, 10)
+    assert float(trainer.objective.own["sharpness"]["theta"][0]) > 0.7
+
+
+def test_a_group_has_a_learning_rate_of_its_own():
+    """Adam's first step is the learning rate, times what the group asks for."""
+    trainer = trainer_with({"features": Projector()}, lr=1e-3)
+    before = trainer.objective.own["features"]["projection"].copy()
+    train(trainer, 1)
+    moved = np.abs(trainer.objective.own["features"]["projection"] - before)
+    assert moved.max() == pytest.approx(2e-3, rel=1e-2)
+
+
+def test_a_curriculum_chooses_examples_and_stages():
+    """In its first stage the step sees two sequences, in its second all four."""
+    seen: list[tuple[int, int]] = []
+
+    class Spy(BatchVariance):
+        def evaluate(self, student, teachers, batch, context):
+            seen.append((context.progress.stage, batch.inputs.shape[1]))
+            return super().evaluate(student, teachers, batch, context)
+
+    train(trainer_with({"batches": HardSequences(), "spread": Spy()}), 10)
+    assert seen == [(0, 2)] * 5 + [(1, 4)] * 5
+
+
+def test_a_stage_counts_its_own_steps():
+    """Progress within a stage starts again at 0."""
+    steps: list[int] = []
+
+    class Spy(BatchVariance):
+        def evaluate(self, student, teachers, batch, context):
+            steps.append(context.progress.stage_step)
+            return super().evaluate(student, teachers, batch, context)
+
+    train(trainer_with({"batches": HardSequences(), "spread": Spy()}), 6)
+    assert steps == [0, 1, 2, 0, 1, 2]
+
+
+FULL = {
+    "quantizer": Ternary(),
+    "gradient": Smoothstep(),
+    "features": Projector(),
+    "memory": MemoryBank(),
+    "weighting": ExponentialWeights(),
+}
+
+
+def test_a_gate_that_refuses_everything_restores_everything():
+    """Parameters, scales, moments, arrays and state of every slot are the same bits after thirty refused steps."""
+    trainer = trainer_with({**FULL, "gate": Refusing(refused=tuple(range(30)))})
+    before = bits_of(trainer)
+    series = train(trainer, 30)
+    assert bits_of(trainer) == before
+    assert sum(value for _, value in series.points["blocked"]) == 30
+
+
+def test_a_refused_step_leaves_no_trace_in_the_next():
+    """Refusing the second step gives the bits of a training that never took it, on the same batches."""
+
+    class Batches:
+        def __init__(self, order):
+            self.order, self.data = order, TASK.training_data(stream, "float32")
+
+        def batch(self, step):
+            return self.data.batch(self.order[step])
+
+    refusing = trainer_with({**FULL, "gate": Refusing(refused=(1,))})
+    plain = trainer_with({**FULL, "gate": Refusing()})
+    for trainer, order, steps in ((refusing, (0, 1, 2), (0, 1, 2)), (plain, (0, 2), (0, 2))):
+        for place, step in enumerate(steps):
+            progress = Progress(step, 3)
+            trainer.objective.prepare(progress)
+            trainer._step(Batches(order).batch(place), progress, Series.of(3))
+    assert bits_of(refusing) == bits_of(plain)
+
+
+def test_a_gate_that_accepts_changes_nothing():
+    """The bits are those of a training without a gate."""
+    with_gate, without = trainer_with({**FULL, "gate": Refusing()}), trainer_with(FULL)
+    train(with_gate, 5)
+    train(without, 5)
+    assert bits_of(with_gate) == bits_of(without)
+
+
+def test_slot_four_is_replaceable_as_a_whole():
+    """A credit level trains the network where backpropagation is unavailable."""
+    trainer = trainer_with({"credit": FeedbackAlignment()})
+
+    def unavailable(*args):
+        raise AssertionError("backpropagation was used")
+
+    trainer.objective.network.backward = unavailable  # type: ignore[method-assign]
+    before = trainer.objective.latent.flat.copy()
+    train(trainer, 5)
+    assert not np.array_equal(before, trainer.objective.latent.flat)
+    assert float(trainer.objective.own["credit"]["gain"][0]) != 1.0
+
+
+def test_state_is_remembered_step_by_step():
+    """A running average moves once for each step that is kept."""
+    trainer = trainer_with({"memory": MemoryBank()})
+    train(trainer, 3)
+    assert float(trainer.objective.contexts["memory"].state["average"][0]) != 0.0
+
+
+def test_a_projection_acts_after_every_update():
+    """Time constants start above 1 and end at or below it."""
+    trainer = trainer_with({"projection": SmallTau()})
+    assert trainer.objective.latent["tau"].max() > 1.0
+    train(trainer, 1)
+    assert trainer.objective.latent["tau"].max() <= 1.0
+
+
+class Coarse(Ternary):
+    name: ClassVar[str] = "coarse"
+
+
+def test_a_switch_of_quantizers_starts_new_scales_and_moments(monkeypatch):
+    """At the switch scales are measured again and the optimizer remembers nothing."""
+    monkeypatch.setattr("kdrun.engine.train.levels", lambda family: {**discover.levels(family), "coarse": Coarse})
+    trainer = trainer_with({"quantizer": Ternary(), "gradient": Smoothstep(), "quant_schedule": CoarseFirst()})
+    names, powers = [], []
+    original = trainer._step
+
+    def spy(batch, progress, series):
+        names.append(trainer.objective.recipe.quantizer.name)
+        result = original(batch, progress, series)
+        powers.append(round(float(trainer.groups["scales"].memory["powers"][0]), 6))
+        return result
+
+    trainer._step = spy  # type: ignore[method-assign]
+    train(trainer, 4)
+    assert names == ["coarse", "coarse", "ternary", "ternary"]
+    assert powers == [0.9, 0.81, 0.9, 0.81]
+
+
+def test_an_empty_slot_costs_nothing():
+    """Without techniques no arrays, contexts or teachers are touched."""
+    trainer = trainer_with({})
+    assert set(trainer.groups) == {"latent"}
+    assert set(trainer.objective.contexts) == {"supervised"}
+    assert not trainer.objective.teacher_want
