@@ -18,7 +18,7 @@ from kdrun.models.discover import cells
 from kdrun.records import GradientCheck, Outcome, Run
 from kdrun.report.manifest import environment
 from kdrun.results import Results, let_go_of_networks, missed, prepare_folder
-from kdrun.store.digest import parameters_digest
+from kdrun.store.digest import DigestRow, results_digest
 from kdrun.store.runs import Store
 from kdrun.study.design import Treatment
 from kdrun.study.load import load_study
@@ -116,10 +116,11 @@ def run(
             checks = _passed(check_gradients(study, listener))
             prepare_folder(folder, study, fresh)
             _carry_out(executor, Results(folder, study), missing, checks, count, listener)
-    else:
-        prepare_folder(folder, study, fresh=False)
     found = Results(folder, study)
-    if missing or not (folder / "manifest.json").exists():
+    if not missing and found.is_up_to_date():
+        return found
+    prepare_folder(folder, study, fresh=False)
+    if _asks_to_repeat(found):
         _repeat(found, count, listener)
     if not _missing(folder, study_plan.runs):
         let_go_of_networks(folder, study, study_plan.runs)
@@ -231,26 +232,30 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _repeat(found: Results, workers: int, listener: Listener) -> None:
-    """Run replicate 1 again in fresh processes where a criterion asks whether its bits are the same."""
+def _first_replicate(found: Results) -> list[Run]:
+    return list(found.plan.replicate(1))
+
+
+def _asks_to_repeat(found: Results) -> bool:
+    """Whether a criterion asks for replicate 1 again, which is complete and was not tried with these bits."""
     asked = any("reproducible" in criterion["claim"] for criterion in found.study.resolved()["criteria"])
-    runs = [run for run in found.plan.runs if run.replicate == 1]
+    runs = _first_replicate(found)
     if not asked or _missing(found.folder, runs):
-        return
+        return False
+    with found.store() as store:
+        return store.fact("repeated") != store.results_digest([run.run_id for run in runs])
+
+
+def _repeat(found: Results, workers: int, listener: Listener) -> None:
+    """Run replicate 1 again in fresh processes, and store whether its bits are the same."""
+    runs = _first_replicate(found)
     listener.repeating(len(runs))
     with processes(workers) as executor:
         schedule = Schedule(runs, {}, lambda run, outcome: missed(found.study, run, outcome) is None)
         again = {run.run_id: outcome for run, outcome in carry_out(executor, schedule, in_flight=2 * workers)}
     with Store.open(found.folder) as store:
-        first = store.outcomes([run.run_id for run in runs], parameters=True)
-        same = {name: _bits(outcome) for name, outcome in first.items()} == {
-            name: _bits(outcome) for name, outcome in again.items()
-        }
+        first = store.results_digest([run.run_id for run in runs])
+        same = first == results_digest(DigestRow.of(outcome) for outcome in again.values())
         store.set_fact("reproducible", same)
+        store.set_fact("repeated", first)
     listener.repeated(same)
-
-
-def _bits(outcome: Outcome) -> tuple[object, ...]:
-    """What must be equal when a run is done again."""
-    responses = sorted((name, value.hex()) for name, value in outcome.responses.items())
-    return outcome.status, responses, parameters_digest(outcome.parameters)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
+import typer.core
 
-from kdrun.errors import Interrupted, KdrunError, UsageError
+from kdrun.errors import Interrupted, KdrunError, StudyError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +20,21 @@ if TYPE_CHECKING:
     from kdrun.listener import Listener
     from kdrun.results import Results
 
+
+class Commands(typer.core.TyperGroup):
+    """All commands. Ctrl-C anywhere in one ends it as an interruption, with its exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("Interrupted") from None
+
+
 app = typer.Typer(
     name="kdrun",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -130,7 +142,8 @@ def _confirm_fresh(folder: Path) -> None:
             raise UsageError(
                 f"{folder}: --fresh would remove what is stored there; add --yes to do so without being asked"
             )
-        typer.confirm(f"Remove everything that is stored in {folder}?", abort=True, err=True)
+        if not typer.confirm(f"Remove everything that is stored in {folder}?", err=True):
+            raise UsageError(f"{folder}: nothing was removed, and nothing was run")
 
 
 def _listener() -> Listener:
@@ -147,7 +160,7 @@ def _console() -> Console:
     """Standard output: as wide as the terminal; elsewhere wide enough for tables, and without colours."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS", WIDTH_WITHOUT_TERMINAL)))
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH_WITHOUT_TERMINAL)
 
 
 def _print_results(found: Results) -> None:
@@ -325,26 +338,19 @@ def _again() -> str:
 def main() -> None:
     """Run a command; a user's mistake ends with its text and code, never with a traceback."""
     try:
-        code = app(standalone_mode=False)
+        app()
     except Interrupted as error:
         typer.echo(f"{error}. Go on with: {_again()}", err=True)
-        code = error.exit_code
+        sys.exit(error.exit_code)
+    except StudyError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
     except KdrunError as error:
-        typer.echo(f"kdrun: {error}" if "\n" not in str(error) else str(error), err=True)
-        code = error.exit_code
-    except click.exceptions.Abort:
-        typer.echo("Nothing was changed.", err=True)
-        code = 130
-    except click.ClickException as error:
-        error.show()
-        code = UsageError.exit_code
-    except KeyboardInterrupt:
-        typer.echo(f"Interrupted. Go on with: {_again()}", err=True)
-        code = Interrupted.exit_code
+        typer.echo(f"kdrun: {error}", err=True)
+        sys.exit(error.exit_code)
     except OSError as error:
         typer.echo(f"kdrun: {error.filename or 'a file'}: {error.strerror or error}", err=True)
-        code = 1
-    sys.exit(code)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ tables/  report.md  manifest.json  computed, and made again by `Results.write`
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -157,6 +158,15 @@ class Results:
         with self.store() as store:
             made_with, start, end = store.fact("environment", {}), store.fact("start"), store.fact("end")
         return manifest(self.study.resolved(), self.study_digest, self.results_digest, made_with, start, end)
+
+    def is_up_to_date(self) -> bool:
+        """Whether study, tables and report on disk are those of what is stored."""
+        study, written = self.folder / STUDY_FILE, self.folder / "manifest.json"
+        if not self.has_runs or not study.is_file() or not written.is_file():
+            return False
+        digests = json.loads(written.read_text("utf-8"))
+        same = (digests.get("study_digest"), digests.get("results_digest")) == (self.study_digest, self.results_digest)
+        return same and study.read_text("utf-8") == study_text(self.study)
 
     def write(self) -> None:
         """Write tables, report and manifest from what is stored."""

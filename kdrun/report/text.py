@@ -37,8 +37,8 @@ def markdown(text: str) -> str:
     """The text as it stands, in Markdown and inside a table of it: no emphasis, links, cells or HTML come of it."""
     escaped = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     escaped = re.sub(r"([\\`*\[\]|~$#!])", r"\\\1", escaped)
-    # An underscore inside a word is no emphasis: names such as eval_mse stay readable.
-    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)
+    # An underscore between letters is no emphasis: names such as eval_mse stay readable.
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)
 
 
 def code(text: str) -> str:

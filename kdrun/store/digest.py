@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kdrun.records import Status
+from kdrun.records import Outcome, Status
 from kdrun.store.arrays import Array, portable
 
 
@@ -19,6 +19,12 @@ class DigestRow:
     status: Status
     responses: Mapping[str, str]
     parameters_sha256: str
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> DigestRow:
+        """What the digest reads of an outcome."""
+        responses = {name: float(value).hex() for name, value in outcome.responses.items()}
+        return cls(outcome.run_id, outcome.status, responses, parameters_digest(outcome.parameters))
 
     def line(self) -> str:
         """The run as one line of JSON, e.g.

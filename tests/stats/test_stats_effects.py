@@ -8,14 +8,14 @@ from math import prod
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import WORKED, Drawn
+from drawn_studies import WORKED, Drawn
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from kdrun.stats.effects import COLUMNS, OMNIBUS, effects_table, holm, within_replicates
 from kdrun.stats.scales import Layout, Response
 
-TWO = {name: ("-", "+") for name in "ABC"}
+TWO = dict.fromkeys("ABC", ("-", "+"))
 LINEAR = Layout(TWO, (Response("y", "linear"),), ("y",))
 TERMS = ["A", "B", "C", "A:B", "A:C", "B:C", "A:B:C"]
 
@@ -166,7 +166,7 @@ def three_levels(drawn: Drawn) -> tuple[pd.DataFrame, Layout, np.ndarray]:  # ty
 
 
 def test_contrasts_of_more_levels(three_levels: tuple[pd.DataFrame, Layout, np.ndarray]) -> None:  # type: ignore[type-arg]
-    """A term of more levels has every product of pairwise level differences, halved for each factor beyond the first."""
+    """A term of more levels has every product of level differences, halved for each factor beyond the first."""
     table, layout, values = three_levels
     got = effects_table(table, layout)
     got = got[got["contrast"] != OMNIBUS].set_index(["term", "contrast"])["estimate"].to_dict()
@@ -177,7 +177,7 @@ def test_contrasts_of_more_levels(three_levels: tuple[pd.DataFrame, Layout, np.n
 
 
 def test_omnibus_enters_holm_over_terms(three_levels: tuple[pd.DataFrame, Layout, np.ndarray]) -> None:  # type: ignore[type-arg]
-    """The omnibus p is the smallest times the number of contrasts; Holm is over terms, and within each over contrasts."""
+    """The omnibus p is the smallest p times the number of contrasts; Holm is over terms, and within each."""
     table, layout, _ = three_levels
     rows = effects_table(table, layout)
     several = rows.groupby("term", sort=False)["contrast"].transform("size") > 1

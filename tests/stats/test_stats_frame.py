@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Drawn
+from drawn_studies import Drawn
 
 from kdrun.errors import KdrunError
 from kdrun.records import Outcome, Run

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Drawn
+from drawn_studies import Drawn
 from scipy import stats
 
 from kdrun.records import GradientCheck, Run
@@ -141,9 +141,10 @@ def test_some_treatment_needs_replicates_that_vary(drawn: Drawn) -> None:
 def test_some_treatment_on_a_log_scale(drawn: Drawn) -> None:
     """Thresholds are transformed like the response, and the evidence is in its own units."""
     layout = Layout(LAYOUT.factors, (Response("mse"),), ("mse",))
-    drawn.treatments("mse", [[1e-4, 5e-3], [2e-4, 6e-3], [1.5e-4, 5e-3]], layout)
+    drawn.treatments("mse", [[1e-4, 5e-3], [2e-4, 9e-3], [1.5e-4, 1e-3]], layout)
     got = some(drawn, 0.05, layout, response=None)
     assert got.verdict == "supported"
+    assert some(drawn, 1e-5, layout).verdict == "refuted"
     assert got.estimate == pytest.approx(stats.gmean([1e-4, 2e-4, 1.5e-4]))
     assert got.evidence.startswith("treatment 1 has mse 0.000144 [")
 

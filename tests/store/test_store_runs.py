@@ -80,7 +80,10 @@ def test_runs_frame_has_levels_as_text_and_holes_as_nan(store: Store) -> None:
 def test_parameters_and_history_come_back(store: Store) -> None:
     """Trained arrays keep dtype, shape and values; histories keep names, epochs and values."""
     parameters = {"w": np.arange(6, dtype=np.float32).reshape(2, 3).T, "codes.w": np.array([-1, 0, 1], np.int8)}
-    history = {"loss": History(np.array([0, 10]), np.array([1.5, np.nan])), "β": History(np.array([3]), np.array([2.0]))}
+    history = {
+        "loss": History(np.array([0, 10]), np.array([1.5, np.nan])),
+        "β": History(np.array([3]), np.array([2.0])),
+    }
     store.commit([(run_of("a"), done("a", parameters=parameters, history=history))])
     got = store.outcome("a")
     for name, array in parameters.items():
@@ -256,6 +259,19 @@ def test_a_cut_database_is_refused(tmp_path: Path, kept: float) -> None:
         store.commit([(run_of(f"{n:08}"), done(f"{n:08}", parameters={"w": np.ones(500)})) for n in range(40)])
     path = tmp_path / FILE_NAME
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(UsageError, match="damaged"):
+        Store.open(tmp_path)
+
+
+def test_a_database_with_a_spoilt_page_is_refused(tmp_path: Path) -> None:
+    """A database whose length is right, but not a page in it, is refused on opening rather than in the middle of work."""
+    with Store.create(tmp_path) as store:
+        store.commit([(run_of(f"{n:08}"), done(f"{n:08}", error="x" * 300)) for n in range(400)])
+    path = tmp_path / FILE_NAME
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle + 8 : middle + 64] = b"\x01" * 56
+    path.write_bytes(content)
     with pytest.raises(UsageError, match="damaged"):
         Store.open(tmp_path)
 

@@ -63,7 +63,10 @@ def test_changed_sections_hold_only_what_differs(load: Load, sine: str) -> None:
         ("[ste, {name: smoothstep, beta_end: 40}]", ["ste", "smoothstep"]),
         ("[ste, {name: smoothstep, label: soft, beta_end: 40}]", ["ste", "soft"]),
         ("[smoothstep, {name: smoothstep, beta_end: 40}]", ["smoothstep", "smoothstep(beta_end=40)"]),
-        ("[{name: smoothstep, beta_end: 4e1, beta_start: 2}, {name: smoothstep, label: x}]", ["smoothstep(beta_end=4e1,beta_start=2)", "x"]),
+        (
+            "[{name: smoothstep, beta_end: 4e1, beta_start: 2}, {name: smoothstep, label: x}]",
+            ["smoothstep(beta_end=4e1,beta_start=2)", "x"],
+        ),
         ("['ste', \"smoothstep\"]", ["ste", "smoothstep"]),
         ("[{name: ste}, {name: smoothstep}]", ["ste", "smoothstep"]),
     ],

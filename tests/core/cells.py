@@ -1,0 +1,162 @@
+"""CfC networks of many sizes, run through the core's kernels and through automatic differentiation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import autograd
+import autograd.numpy as anp
+import numpy as np
+
+from kdrun.core.cfc import (
+    cfc_backward,
+    cfc_forward,
+    decay_backward,
+    decay_forward,
+    pack_weights,
+    readout_backward,
+    readout_forward,
+    unpack_gradients,
+    width,
+)
+
+DT = 0.1
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """T steps, B sequences, D inputs, H hidden units, O outputs."""
+
+    steps: int
+    batch: int
+    inputs: int
+    hidden: int
+    outputs: int
+
+    def __str__(self) -> str:
+        return f"T{self.steps}-B{self.batch}-D{self.inputs}-H{self.hidden}-O{self.outputs}"
+
+
+SIZES = (
+    Sizes(1, 1, 1, 1, 1),
+    Sizes(4, 1, 1, 1, 1),
+    Sizes(1, 3, 2, 5, 2),
+    Sizes(5, 1, 2, 16, 1),
+    Sizes(3, 5, 1, 17, 2),
+    Sizes(3, 6, 3, 33, 3),
+    Sizes(7, 11, 1, 8, 1),
+)
+SMALL = tuple(sizes for sizes in SIZES if sizes.hidden <= 5)
+LARGE = tuple(sizes for sizes in SIZES if sizes.hidden > 5)
+
+
+def random_weights(sizes: Sizes, dtype: Any, seed: int = 5) -> dict[str, Any]:
+    """Weights that float32 holds exactly, with time constants of both signs."""
+    rng = np.random.default_rng(seed)
+    depth = sizes.inputs + sizes.hidden
+    weights = {
+        "w": rng.uniform(-1.2, 1.2, (depth, 2 * sizes.hidden)) / np.sqrt(depth),
+        "b": rng.uniform(-0.5, 0.5, 2 * sizes.hidden),
+        "tau": rng.uniform(0.1, 1.5, sizes.hidden) * np.where(np.arange(sizes.hidden) % 2, 1.0, -1.0),
+        "w_out": rng.uniform(-1.0, 1.0, (sizes.hidden, sizes.outputs)),
+        "b_out": rng.uniform(-0.5, 0.5, sizes.outputs),
+    }
+    return {name: array.astype(np.float32).astype(dtype) for name, array in weights.items()}
+
+
+def random_inputs(sizes: Sizes, dtype: Any, seed: int = 6) -> Any:
+    """Inputs [T, B, D] that float32 holds exactly."""
+    rng = np.random.default_rng(seed)
+    shape = (sizes.steps, sizes.batch, sizes.inputs)
+    return rng.uniform(-1.0, 1.0, shape).astype(np.float32).astype(dtype)
+
+
+def random_slopes(sizes: Sizes, dtype: Any, seed: int = 7) -> tuple[Any, Any]:
+    """Gradients of some loss by the outputs [T, B, O] and, directly, by the hidden states [T, B, H]."""
+    rng = np.random.default_rng(seed)
+    dy = rng.uniform(-1.0, 1.0, (sizes.steps, sizes.batch, sizes.outputs))
+    dhidden = rng.uniform(-1.0, 1.0, (sizes.steps, sizes.batch, sizes.hidden))
+    return dy.astype(np.float32).astype(dtype), dhidden.astype(np.float32).astype(dtype)
+
+
+class KernelCell:
+    """A cell whose working space is its own, run by the kernels in the order in which a network calls them."""
+
+    def __init__(self, sizes: Sizes, weights: dict[str, Any], dtype: Any) -> None:
+        self.sizes, self.weights = sizes, weights
+        units, rows = width(sizes.hidden), sizes.steps * sizes.batch
+        self.units = units
+
+        def zeros(*shape: int) -> Any:
+            return np.zeros(shape, dtype)
+
+        self.decay, self.ddecay = zeros(units), zeros(units)
+        self.w_rows, self.dw_rows = zeros(units + sizes.inputs, 2 * units), zeros(units + sizes.inputs, 2 * units)
+        self.b_row, self.db_row = zeros(2 * units), zeros(2 * units)
+        self.w_back = zeros(2 * units, units)
+        self.out_rows, self.dout_rows = zeros(sizes.outputs, units), zeros(sizes.outputs, units)
+        self.operands = zeros(rows + sizes.batch, units + sizes.inputs)
+        self.gates, self.dgates = zeros(rows, 2 * units), zeros(rows, 2 * units)
+        self.hidden, self.dhidden = zeros(rows, units), zeros(rows, units)
+        self.y, self.carry = zeros(rows, sizes.outputs), zeros(sizes.batch, units)
+        self.gradients = {name: np.full_like(array, np.nan) for name, array in weights.items()}
+
+    def pack(self) -> None:
+        """Lay the weights out for the kernels."""
+        weights = self.weights
+        decay_forward(weights["tau"], DT, self.decay)
+        pack_weights(
+            weights["w"], weights["b"], weights["w_out"], self.sizes.hidden,
+            self.w_rows, self.b_row, self.w_back, self.out_rows,
+        )  # fmt: skip
+
+    def forward(self, x: Any) -> tuple[Any, Any]:
+        """Outputs [T, B, O] and the hidden states [T, B, H] of the true units."""
+        self.pack()
+        cfc_forward(x, self.w_rows, self.b_row, self.decay, self.operands, self.gates, self.hidden)
+        readout_forward(self.hidden, self.out_rows, self.weights["b_out"], self.y)
+        sizes = self.sizes
+        y = self.y.reshape(sizes.steps, sizes.batch, sizes.outputs)
+        h = self.hidden[:, : sizes.hidden].reshape(sizes.steps, sizes.batch, sizes.hidden)
+        return y.copy(), h.copy()
+
+    def backward(self, dy: Any, dhidden: Any) -> dict[str, Any]:
+        """Gradients of every weight, in the layout of the weights, from those of the last forward pass."""
+        sizes, gradients = self.sizes, self.gradients
+        self.dhidden[:, : sizes.hidden] = dhidden.reshape(-1, sizes.hidden)
+        rows = dy.reshape(-1, sizes.outputs)
+        readout_backward(rows, self.hidden, self.out_rows, self.dhidden, self.dout_rows, gradients["b_out"])
+        cfc_backward(
+            self.dhidden, self.w_back, self.decay, self.operands, self.gates, self.units + sizes.inputs,
+            self.carry, self.dgates, self.dw_rows, self.db_row, self.ddecay,
+        )  # fmt: skip
+        decay_backward(self.weights["tau"], DT, self.decay, self.ddecay, gradients["tau"])
+        unpack_gradients(
+            self.dw_rows, self.db_row, self.dout_rows, sizes.hidden, gradients["w"], gradients["b"], gradients["w_out"]
+        )
+        return gradients
+
+
+def differentiable_outputs(weights: Any, x: Any, dt: float) -> tuple[Any, Any]:
+    """y [T, B, O] and h [T, B, H] by the equations of the sine study, in numpy that autograd can follow."""
+    hidden = weights["tau"].shape[0]
+    decay = anp.exp(-dt / (anp.abs(weights["tau"]) + 1e-6))
+    h, states = anp.zeros((x.shape[1], hidden)), []
+    for step in x:
+        a = anp.dot(anp.concatenate([step, h], axis=1), weights["w"]) + weights["b"]
+        gate, candidate = 1.0 / (1.0 + anp.exp(-a[:, :hidden])), anp.tanh(a[:, hidden:])
+        h = (1.0 - gate) * decay * h + gate * candidate
+        states.append(h)
+    states = anp.stack(states)
+    return anp.dot(states, weights["w_out"]) + weights["b_out"], states
+
+
+def automatic_gradients(weights: dict[str, Any], x: Any, dy: Any, dhidden: Any, dt: float = DT) -> dict[str, Any]:
+    """Gradients of Σ dy·y + Σ dhidden·h by automatic differentiation, in float64."""
+
+    def loss(candidate: dict[str, Any]) -> Any:
+        y, h = differentiable_outputs(candidate, x, dt)
+        return anp.sum(dy * y) + anp.sum(dhidden * h)
+
+    return autograd.grad(loss)({name: array.astype(np.float64) for name, array in weights.items()})

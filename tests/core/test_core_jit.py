@@ -1,0 +1,182 @@
+"""How kernels are compiled and kept: a stale kernel can never be loaded, and no home folder is needed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kdrun
+from kdrun.core import jit
+from kdrun.core.jit import CACHE_FOLDER, JIT_DISABLED, core_sources_digest, writable_cache_folder
+from tests.core.processes import run_python
+
+CORE = Path(jit.__file__).parent
+QUANTIZE = """
+import numpy as np
+from kdrun.core.quantize import quantize_columns
+w, codes, w_eff = np.full((1, 1), 2.0), np.empty((1, 1)), np.empty((1, 1))
+quantize_columns(w, np.ones(1), 7, codes, w_eff)
+print(codes[0, 0])
+"""
+ROUNDING = "return (v + _rounder(v)) - _rounder(v)\n"
+
+
+@pytest.fixture
+def core_copy(tmp_path):
+    """A copy of the package's core in a folder of its own, from which an interpreter may import kdrun."""
+    root = tmp_path / "copy"
+    shutil.copytree(CORE, root / "kdrun" / "core", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(Path(kdrun.__file__), root / "kdrun" / "__init__.py")
+    return root
+
+
+# ------------------------------------------------------------------------------------------------ name of the folder
+
+
+def test_a_copy_has_the_same_digest(core_copy):
+    """Where the sources stand does not matter, only what they say."""
+    got = core_sources_digest(core_copy / "kdrun" / "core")
+    assert got == core_sources_digest(CORE)
+    assert CACHE_FOLDER.name == got
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CORE.glob("*.py")))
+def test_a_change_in_any_file_changes_the_digest(name, core_copy):
+    """One more line in any source of the core gives another cache folder."""
+    before = core_sources_digest(core_copy / "kdrun" / "core")
+    with (core_copy / "kdrun" / "core" / name).open("a") as file:
+        file.write("# changed\n")
+    got = core_sources_digest(core_copy / "kdrun" / "core")
+    assert got != before
+
+
+@pytest.mark.parametrize("change", ["add", "rename", "remove"])
+def test_a_change_of_the_files_changes_the_digest(change, core_copy):
+    """Files that come, go or change their names give another cache folder."""
+    folder = core_copy / "kdrun" / "core"
+    before = core_sources_digest(folder)
+    if change == "add":
+        (folder / "new.py").touch()
+    elif change == "rename":
+        (folder / "signals.py").rename(folder / "waves.py")
+    else:
+        (folder / "signals.py").unlink()
+    got = core_sources_digest(folder)
+    assert got != before
+
+
+@pytest.mark.parametrize("package", ["numba", "llvmlite", "np"])
+def test_another_version_of_a_compiler_changes_the_digest(package, monkeypatch):
+    """What turns the sources into machine code is part of the name."""
+    before = core_sources_digest(CORE)
+    monkeypatch.setattr(getattr(jit, package), "__version__", "0.0.1")
+    got = core_sources_digest(CORE)
+    assert got != before
+
+
+# ------------------------------------------------------------------------------------------------ place of the folder
+
+
+def test_the_cache_stands_where_the_environment_says(tmp_path, monkeypatch):
+    """KDRUN_CACHE_DIR comes first."""
+    monkeypatch.setenv("KDRUN_CACHE_DIR", str(tmp_path / "mine"))
+    got = writable_cache_folder("abc")
+    assert got == tmp_path / "mine" / "kdrun" / "abc"
+    assert got.is_dir()
+
+
+def test_the_cache_stands_in_the_users_cache_folder(tmp_path, monkeypatch):
+    """Without KDRUN_CACHE_DIR it is XDG_CACHE_HOME, and without that the home's .cache."""
+    monkeypatch.delenv("KDRUN_CACHE_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert writable_cache_folder("abc") == tmp_path / "xdg" / "kdrun" / "abc"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    got = writable_cache_folder("abc")
+    assert got == tmp_path / "home" / ".cache" / "kdrun" / "abc"
+
+
+def test_a_folder_that_cannot_be_made_is_replaced(tmp_path, monkeypatch):
+    """Where the cache folder cannot be made, one below the temporary folder is used."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KDRUN_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    got = writable_cache_folder("abc")
+    assert got == tmp_path / "tmp" / f"kdrun-{os.getuid()}" / "abc"
+    assert got.is_dir()
+
+
+def test_a_folder_that_cannot_be_written_is_replaced(tmp_path, monkeypatch):
+    """Where both usual places are read-only, a new temporary folder is used."""
+    monkeypatch.setenv("KDRUN_CACHE_DIR", str(tmp_path / "mine"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    got = writable_cache_folder("abc")
+    assert got.parent == tmp_path
+    assert got.is_dir()
+
+
+@pytest.mark.skipif(JIT_DISABLED, reason="without the JIT nothing is compiled or kept")
+def test_kernels_work_without_a_home(tmp_path):
+    """A process whose home cannot be written compiles, keeps its kernels below the temporary folder, and is right."""
+    (tmp_path / "home").touch()
+    environment = {
+        "HOME": str(tmp_path / "home"),
+        "KDRUN_CACHE_DIR": "",
+        "XDG_CACHE_HOME": "",
+        "TMPDIR": str(tmp_path),
+    }
+    got = run_python(QUANTIZE, environment)
+    assert float(got) == 2.0
+    assert list((tmp_path / f"kdrun-{os.getuid()}").rglob("*.nbi"))
+
+
+# ------------------------------------------------------------------------------------------------ stale kernels
+
+
+@pytest.mark.skipif(JIT_DISABLED, reason="without the JIT nothing is compiled or kept")
+def test_a_kernel_follows_a_change_in_a_helper_of_another_file(core_copy, tmp_path):
+    """Editing what a kernel takes from another file gives the new result, though the kernel's own file is as it was."""
+    environment = {"KDRUN_CACHE_DIR": str(tmp_path / "cache")}
+    before = run_python(QUANTIZE, environment, core_copy)
+    assert float(before) == 2.0
+    helper = core_copy / "kdrun" / "core" / "elementary.py"
+    source = helper.read_text()
+    assert source.count(ROUNDING) == 1
+    helper.write_text(source.replace(ROUNDING, ROUNDING.strip() + " + splat_like(3.0, v)\n"))
+    got = run_python(QUANTIZE, environment, core_copy)
+    assert float(got) == 5.0
+    assert len(list((tmp_path / "cache" / "kdrun").iterdir())) == 2
+
+
+@pytest.mark.skipif(JIT_DISABLED, reason="without the JIT nothing is compiled or kept")
+def test_kernels_are_kept_for_the_next_process(core_copy, tmp_path):
+    """A second process loads what the first compiled: it writes nothing new."""
+    environment = {"KDRUN_CACHE_DIR": str(tmp_path / "cache")}
+    run_python(QUANTIZE, environment, core_copy)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.nb?")}
+    run_python(QUANTIZE, environment, core_copy)
+    got = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.nb?")}
+    assert kept
+    assert got == kept
+
+
+# ------------------------------------------------------------------------------------------------ flags
+
+
+@pytest.mark.skipif(JIT_DISABLED, reason="a plain function has no flags")
+def test_a_kernel_keeps_ieee_arithmetic_and_lets_the_gil_go():
+    """No fastmath, values instead of exceptions, no GIL."""
+
+    @jit.kernel
+    def divide(a, b):
+        return a / b
+
+    got = divide.targetoptions
+    assert (got["fastmath"], got["error_model"], got["nogil"]) == (False, "numpy", True)
+    assert np.isinf(divide(1.0, 0.0))

@@ -1,0 +1,172 @@
+"""Quantization of columns against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kdrun.core.quantize import (
+    SCALE_FLOOR,
+    floor_inplace,
+    mean_magnitude,
+    multiply_into,
+    quantize_columns,
+    scale_codes,
+    scale_gradient,
+)
+from tests.core.comparing import assert_bits, assert_gradient, unchanged
+from tests.naive import quantization as naive
+
+SHAPES = [(1, 1), (3, 16), (4, 17), (2, 33)]
+shapes = pytest.mark.parametrize("shape", SHAPES)
+max_codes = pytest.mark.parametrize("max_code", [1, 2, 7])
+
+
+def problem(shape, max_code, dtype, rng):
+    """Weights over all codes and beyond, some exactly between two codes, and scales."""
+    scale = rng.uniform(0.3, 2.0, shape[1]).astype(dtype)
+    w = rng.uniform(-max_code - 1.5, max_code + 1.5, shape).astype(dtype) * scale
+    w[0, 0], scale[0] = dtype.type(0.25), dtype.type(0.5)
+    return w, scale
+
+
+def quantized(w, scale, max_code):
+    """Codes and effective weights by the kernel."""
+    codes, w_eff = np.full_like(w, np.nan), np.full_like(w, np.nan)
+    quantize_columns(w, scale, max_code, codes, w_eff)
+    return codes, w_eff
+
+
+@shapes
+@max_codes
+def test_codes_are_those_of_the_equation(shape, max_code, dtype, rng):
+    """codes = clip(round(w/s)), column by column."""
+    w, scale = problem(shape, max_code, dtype, rng)
+    got, _ = quantized(w, scale, max_code)
+    assert_bits(np.abs(got), np.abs(naive.codes(w, scale, max_code)))
+    np.testing.assert_array_equal(got, naive.codes(w, scale, max_code))
+
+
+@shapes
+@max_codes
+def test_effective_weights_are_scaled_codes(shape, max_code, dtype, rng):
+    """w_eff = s·q, one rounding."""
+    w, scale = problem(shape, max_code, dtype, rng)
+    codes, got = quantized(w, scale, max_code)
+    assert np.abs(got).sum() > 0.0 or shape == (1, 1)
+    np.testing.assert_array_equal(got, naive.effective(codes, scale))
+
+
+def test_ties_go_to_the_even_code(dtype):
+    """Halfway between two codes the even one is taken, on both sides of zero."""
+    w = np.array([[0.5, -0.5, 1.5, -1.5, 2.5, -2.5, 3.5, 6.5]]).T.astype(dtype) * dtype.type(0.5)
+    got, _ = quantized(w, np.array([0.5], dtype), 7)
+    np.testing.assert_array_equal(got[:, 0], [0, 0, 2, -2, 2, -2, 4, 6])
+
+
+def test_weights_far_outside_are_clipped(dtype):
+    """A weight of any size, even infinite, takes the outermost code."""
+    w = np.array([[1e30, -1e30, np.inf, -np.inf, 4e6, -3e9]]).T.astype(dtype)
+    got, _ = quantized(w, np.array([1e-6], dtype), 2)
+    np.testing.assert_array_equal(got[:, 0], [2, -2, 2, -2, 2, -2])
+
+
+@pytest.mark.parametrize("column", [0, 15, 16, 32])
+def test_each_column_has_its_own_scale(column, dtype):
+    """A change of one scale changes that column and no other."""
+    w, scale = np.full((2, 33), 0.8, dtype), np.ones(33, dtype)
+    before, _ = quantized(w, scale, 1)
+    scale[column] = 2.0
+    after, _ = quantized(w, scale, 1)
+    np.testing.assert_array_equal(np.flatnonzero((before != after).any(axis=0)), [column])
+
+
+@shapes
+def test_frozen_codes_give_the_same_weights(shape, dtype, rng):
+    """scale_codes does what quantize_columns does once codes are known."""
+    w, scale = problem(shape, 2, dtype, rng)
+    codes, expected = quantized(w, scale, 2)
+    got = np.full_like(w, np.nan)
+    scale_codes(codes, scale, got)
+    assert_bits(got, expected)
+
+
+@shapes
+def test_scale_gradients_sum_over_their_column(shape, dtype, rng):
+    """dscale = Σ dw_eff·codes."""
+    codes = rng.integers(1, 8, shape).astype(dtype) * rng.choice([-1, 1], shape).astype(dtype)
+    dw_eff = rng.normal(size=shape).astype(dtype)
+    got = np.full(shape[1], np.nan, dtype)
+    scale_gradient(dw_eff, codes, got)
+    assert_gradient(got, naive.scale_gradient(dw_eff, codes), 1e-6 if dtype == np.float32 else 1e-15)
+
+
+def test_scale_gradients_are_those_of_finite_differences(rng):
+    """The gradient of a linear loss by the scales, with codes frozen, is its numeric slope."""
+    w, scale = problem((4, 17), 2, np.dtype(np.float64), rng)
+    slopes, codes = rng.normal(size=w.shape), quantized(w, scale, 2)[0]
+    got, w_eff = np.empty(17), np.empty_like(w)
+    scale_gradient(slopes, codes, got)
+
+    def loss(scales):
+        scale_codes(codes, scales, w_eff)
+        return (slopes * w_eff).sum()
+
+    steps = 1e-3 * np.eye(17)
+    assert_gradient(got, [(loss(scale + step) - loss(scale - step)) / 2e-3 for step in steps], 1e-9)
+
+
+@shapes
+def test_scales_start_at_the_mean_magnitude(shape, dtype, rng):
+    """scale = mean |w| of each column."""
+    w = rng.normal(size=shape).astype(dtype)
+    got = np.full(shape[1], np.nan, dtype)
+    mean_magnitude(w, got)
+    np.testing.assert_allclose(got, naive.mean_magnitude(w), rtol=1e-6 if dtype == np.float32 else 1e-15)
+
+
+def test_a_column_of_zeros_has_the_smallest_scale(dtype):
+    """A scale is never zero: it starts at 1e−6 at least."""
+    got = np.empty(17, dtype)
+    mean_magnitude(np.zeros((3, 17), dtype), got)
+    assert_bits(got, np.full(17, SCALE_FLOOR, dtype))
+
+
+def test_the_floor_lifts_small_scales_and_no_others(dtype):
+    """Scales below 1e−6, negative ones included, become 1e−6; others keep their bits."""
+    got = np.array([-3.0, 0.0, 1e-7, 1e-6, 2e-6, 5.0], dtype)
+    floor_inplace(got)
+    assert_bits(got, np.array([1e-6, 1e-6, 1e-6, 1e-6, 2e-6, 5.0], dtype))
+
+
+def test_products_may_overwrite_a_factor(dtype, rng):
+    """out = a·b elementwise, also where out is a."""
+    a, b = rng.normal(size=(3, 17)).astype(dtype), rng.normal(size=(3, 17)).astype(dtype)
+    expected = a * b
+    multiply_into(a, b, a)
+    assert_bits(a, expected)
+
+
+def test_inputs_are_only_read(dtype, rng):
+    """Only what is documented as overwritten changes."""
+    w, scale = problem((4, 17), 2, dtype, rng)
+    codes, _ = quantized(w, scale, 2)
+    out, columns = np.empty_like(w), np.empty_like(scale)
+
+    def run():
+        quantized(w, scale, 2)
+        scale_codes(codes, scale, out)
+        scale_gradient(w, codes, columns)
+        mean_magnitude(w, columns)
+        multiply_into(w, codes, out)
+
+    unchanged({"w": w, "scale": scale, "codes": codes}, run)
+
+
+def test_neighbours_of_a_matrix_stay_untouched(dtype, rng):
+    """The tail of a row of 17 columns writes nothing into the next row's memory or beyond the last."""
+    w, scale = problem((3, 17), 1, dtype, rng)
+    room = np.full((5, 17), 9.0, dtype)
+    quantize_columns(w, scale, 1, room[1:4], np.empty_like(w))
+    assert (room[[0, 4]] == 9.0).all()
+    np.testing.assert_array_equal(room[1:4], naive.codes(w, scale, 1))

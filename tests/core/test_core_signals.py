@@ -1,0 +1,31 @@
+"""Sine waves against the definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kdrun.core.signals import sine_waves
+from tests.core.comparing import assert_bits, unchanged
+from tests.naive import signals as naive
+
+
+@pytest.mark.parametrize(("steps", "batch"), [(1, 1), (4, 16), (3, 17), (50, 3)])
+def test_waves_are_those_of_the_equation(steps, batch, dtype, rng):
+    """signal[t, b] = sin(t·dt + φ_b), to the rounding of its argument."""
+    phases = rng.uniform(0, 2 * np.pi, batch).astype(dtype)
+    got = np.full((steps, batch), np.nan, dtype)
+    unchanged({"phases": phases}, lambda: sine_waves(phases, 0.1, got))
+    expected = naive.sine_waves(phases, 0.1, steps)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 if dtype == np.float32 else 3e-15)
+
+
+def test_a_wave_does_not_depend_on_its_neighbours(dtype, rng):
+    """A phase gives the same bits in any batch."""
+    phases = rng.uniform(0, 2 * np.pi, 19).astype(dtype)
+    together = np.empty((5, 19), dtype)
+    sine_waves(phases, 0.1, together)
+    for b in range(19):
+        alone = np.empty((5, 1), dtype)
+        sine_waves(phases[b : b + 1].copy(), 0.1, alone)
+        assert_bits(alone[:, 0], together[:, b])

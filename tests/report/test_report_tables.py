@@ -1,0 +1,164 @@
+"""The tables of a study, on a terminal and in Markdown."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+from markdown_it import MarkdownIt
+from rich.console import Console
+from rich.table import Table
+
+from kdrun.report.tables import (
+    criteria_markdown,
+    criteria_rich,
+    effects_rich,
+    effects_sheet,
+    markdown_table,
+    treatment_markdown,
+    treatment_sheet,
+    treatment_table,
+)
+from kdrun.report.text import estimate
+from kdrun.stats.analysis import Analysis
+
+HEADINGS = ["Treatment", "Gradient", "Distillation", "Width", "Train MSE", "Eval MSE", "vs Float", "vs Baseline"]
+
+
+def printed(table: Table, width: int) -> list[str]:
+    """The lines that a terminal of `width` columns shows."""
+    file = io.StringIO()
+    Console(file=file, width=width, color_system=None).print(table)
+    return file.getvalue().splitlines()
+
+
+def test_rows_are_treatments_then_comparators(analysis: Analysis) -> None:
+    """The table has the columns of the study and one row per treatment, comparators after them."""
+    got = treatment_sheet(analysis)
+    assert list(got.headings) == HEADINGS
+    assert [row[0] for row in got.rows] == [*"12345678", "coordinate_search"]
+    assert got.rows[1][1:4] == ("smoothstep", "none", "16")
+    assert got.rows[-1][1:5] == ("", "", "", "–")
+
+
+def test_values_are_means_with_intervals(analysis: Analysis) -> None:
+    """A cell holds the geometric mean and its interval, as the table of treatments has them."""
+    row = analysis.treatments.iloc[3]
+    got = treatment_sheet(analysis).rows[3][5]
+    assert got == estimate(row["eval_mse_mean"], row["eval_mse_ci_low"], row["eval_mse_ci_high"])
+
+
+def test_the_baseline_is_a_reference(analysis: Analysis) -> None:
+    """Treatment 1 against itself prints `1 (reference)`, and no other row does."""
+    got = [row[7] for row in treatment_sheet(analysis).rows]
+    assert got[0] == "1 (reference)"
+    assert "1 (reference)" not in got[1:]
+
+
+def test_equal_runs_print_identical(analysis: Analysis) -> None:
+    """A treatment with the baseline's values in every replicate is called identical."""
+    bounds = [f"vs_baseline_{key}" for key in ("mean", "ci_low", "ci_high")]
+    analysis.treatments.loc[3, bounds] = 1.0
+    assert treatment_sheet(analysis).rows[3][7] == "identical"
+
+
+def test_the_best_treatment_is_marked(analysis: Analysis) -> None:
+    """The smallest mean of the primary response is marked, and a note says what the mark is."""
+    best = int(analysis.treatments["eval_mse_mean"].idxmin())
+    got = treatment_sheet(analysis)
+    assert [index for index, row in enumerate(got.rows) if "*" in row[5]] == [best]
+    assert got.stressed == {best}
+    assert "* best treatment by Eval MSE." in got.notes
+
+
+def test_notes_say_what_the_numbers_are(make: Callable[..., Analysis]) -> None:
+    """Below the table stand the kind of mean, the replicates, how runs ended, and what diverged runs count as."""
+    got = treatment_sheet(make(diverged=("r2t3", "r3t3"))).notes
+    assert got[0] == "Geometric means over 4 replicates with 95% t intervals."
+    assert got[-3:] == (
+        "40 runs: 38 done, 2 diverged, 0 failed, 0 missing.",
+        "Treatment 3: 2 diverged.",
+        "Diverged runs count as Eval MSE 0.5.",
+    )
+
+
+def test_one_replicate_claims_no_interval(make: Callable[..., Analysis]) -> None:
+    """With one replicate cells are values alone, and the note says so."""
+    got = treatment_sheet(make(replicates=1))
+    assert got.notes[0] == "Geometric means over 1 replicate: no intervals."
+    assert not [cell for row in got.rows for cell in row if "[" in cell]
+
+
+@pytest.mark.parametrize("width", [100, 120, 200])
+def test_tables_fit_the_terminal(analysis: Analysis, width: int) -> None:
+    """At 100 columns and more no line is longer than the terminal, and no word of a name is broken."""
+    lines = printed(treatment_table(analysis, "Title", width), width)
+    assert max(len(line.rstrip()) for line in lines) <= width
+    text = "\n".join(lines)
+    for word in ("Treatment", "Distillation", "smoothstep", "trajectory", "(reference)"):
+        assert word in text
+
+
+def test_intervals_go_below_when_the_terminal_is_narrow(analysis: Analysis) -> None:
+    """A wide terminal has one line per treatment, a narrow one has the interval under the mean."""
+    mean = f"{analysis.treatments['eval_mse_mean'].iloc[4]:.6f}"
+    wide, narrow = (
+        next(line for line in printed(treatment_table(analysis, width=width), width) if mean in line)
+        for width in (200, 100)
+    )
+    assert "[" in wide
+    assert "[" not in narrow
+
+
+def test_markup_of_a_study_is_text_on_a_terminal(make: Callable[..., Analysis]) -> None:
+    """Names that look like Rich markup, or steer a terminal, are shown and not obeyed."""
+    factors = {"[red]f[/red]": ("[bold]x", "\x1b[31my")}
+    analysis = make(factors, criteria=[{"name": "[blink]c", "claim": {"complete": True}}])
+    tables = (treatment_table(analysis, "[link=x]title", 200), effects_rich(analysis), criteria_rich(analysis))
+    text = "\n".join(line for table in tables for line in printed(table, 200))
+    for shown in ("[red]f[/red]", "[bold]x", "\ufffd[31my", "[blink]c", "[link=x]title"):
+        assert shown in text
+    assert "\x1b" not in text
+
+
+def test_markup_of_a_study_is_text_in_markdown(make: Callable[..., Analysis]) -> None:
+    """Names with pipes, newlines and HTML neither break the table nor become HTML."""
+    analysis = make({"f|g": ("<b>x</b>", "y\n| z |")}, comparator="a|b")
+    html = MarkdownIt("gfm-like", {"linkify": False, "html": True}).render(treatment_markdown(analysis))
+    assert html.count("<tr>") == 4
+    assert html.count("<td") == 3 * 6
+    assert "<b>" not in html
+    for shown in ("F|g", "&lt;b&gt;x&lt;/b&gt;", "y | z |", "a|b"):
+        assert shown in html
+
+
+def test_criteria_are_a_checklist_with_evidence(analysis: Analysis) -> None:
+    """Each criterion is ticked or not, says whether it is required, and shows its evidence."""
+    expected = [
+        "- [x] **all reported** (required): 40 of 40 runs reported",
+        "- [ ] **same bits**: replicate 1 was not run again",
+    ]
+    assert criteria_markdown(analysis).splitlines() == expected
+    text = "\n".join(printed(criteria_rich(analysis), 100))
+    assert "all reported (required)" in text
+    assert "40 of 40 runs reported" in text
+
+
+def test_effects_show_estimate_ratio_and_both_p(analysis: Analysis) -> None:
+    """Each term is a row with its estimate, its ratio and p before and after Holm, and notes say how."""
+    got = effects_sheet(analysis)
+    assert got.headings == ("Effect", "Estimate", "Ratio", "p", "p (Holm)")
+    assert [row[0] for row in got.rows][-1] == "gradient:distillation:width"
+    assert all("[" in row[1] and "[" in row[2] for row in got.rows)
+    assert "with 3 degrees of freedom over the 4 complete replicates" in got.notes[0]
+
+
+def test_effects_of_more_levels_name_their_contrasts(analysis: Analysis) -> None:
+    """A contrast is named beside its term, and the omnibus row has a p and no estimate."""
+    analysis.effects.loc[0, "contrast"] = "omnibus"
+    analysis.effects.loc[1, "contrast"] = "c - a"
+    got = effects_sheet(analysis).rows
+    assert (got[0][0], got[0][1]) == ("gradient (omnibus)", "")
+    assert got[1][0] == "distillation (c - a)"
+    assert "distillation (c - a)" in markdown_table(effects_sheet(analysis))

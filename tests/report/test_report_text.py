@@ -1,0 +1,109 @@
+"""Text where others would read markup into it, and numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from markdown_it import MarkdownIt
+
+from kdrun.report.text import code, estimate, heading, is_scientific, markdown, plain, significant, spreadsheet
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "a | b",
+    "[link](javascript:x) ![image](y)",
+    "*stars* **bold** _under_ __both__ ~~gone~~ `code`",
+    "&amp; &lt;",
+    "\\| \\* \\",
+    "$x$",
+    "# no heading",
+    "trailing `",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_markdown_shows_text_as_it_stands(text: str) -> None:
+    """A renderer of Markdown with tables shows the very text, in a cell and outside, and nothing of it acts."""
+    renderer = MarkdownIt("gfm-like", {"linkify": False, "html": True})
+    tokens = renderer.parse(f"| a | b |\n| --- | --- |\n| {markdown(text)} | after |\n\nText: {markdown(text)}\n")
+    inline = [token for token in tokens if token.type == "inline"]
+    assert [_shown(token) for token in inline] == ["a", "b", text, "after", f"Text: {text}"]
+    assert {child.type for token in inline for child in token.children or ()} <= {"text", "text_special"}
+
+
+def _shown(token: object) -> str:
+    return "".join(child.content for child in getattr(token, "children", ()))
+
+
+def test_names_stay_readable_in_markdown() -> None:
+    """Underscores inside a word are left alone."""
+    assert markdown("post_training_search") == "post_training_search"
+
+
+@pytest.mark.parametrize("text", ["a`b", "``", "`", "plain", "a``b`c"])
+def test_code_spans_hold_backticks(text: str) -> None:
+    """A code span shows its text whatever backticks it holds."""
+    (inline,) = [token for token in MarkdownIt().parse(code(text)) if token.type == "inline"]
+    (child,) = inline.children or ()
+    assert (child.type, child.content) == ("code_inline", text)
+
+
+def test_control_characters_do_not_reach_a_terminal() -> None:
+    """Escape sequences and direction marks are made visible, newlines and tabs become one space."""
+    assert plain("a\x1b[31mb\u202ec\r\n\td") == "a\ufffd[31mb\ufffdc d"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-x", "@sum", "\t=1", "\r=1", "-", "+1+1"])
+def test_formulas_are_text_in_a_spreadsheet(text: str) -> None:
+    """Text that begins like a formula gets an apostrophe."""
+    assert spreadsheet(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["-1", "+0.5", "-1e-3", "16", "1e-3", "ste", "", "a=b", "-.5"])
+def test_numbers_and_words_stay_in_a_spreadsheet(text: str) -> None:
+    """Numbers, also negative ones, and ordinary text are left as they are."""
+    assert spreadsheet(text) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.000521, "0.000521"),
+        (5.2149e-5, "5.21e-5"),
+        (0.66, "0.660"),
+        (9.999, "10.0"),
+        (0.99999, "1.00"),
+        (12.34, "12.3"),
+        (1234.5, "1230"),
+        (12345.0, "1.23e4"),
+        (-0.04532, "-0.0453"),
+        (0.0, "0.00"),
+        (math.nan, "–"),
+        (math.inf, "inf"),
+    ],
+)
+def test_three_significant_digits(value: float, expected: str) -> None:
+    """Numbers have three significant digits, positional in the range that people read so."""
+    assert significant(value) == expected
+
+
+def test_an_interval_has_one_style() -> None:
+    """Mean and bounds all have exponents or none, as told or as the mean asks."""
+    assert estimate(5.21e-4, 4.12e-4, 6.6e-4) == "0.000521 [0.000412, 0.000660]"
+    assert estimate(2e-4, 1e-5, 3e-3) == "0.000200 [0.0000100, 0.00300]"
+    assert estimate(2e-4, 1e-5, 3e-3, scientific=True) == "2.00e-4 [1.00e-5, 3.00e-3]"
+    assert is_scientific([0.1, 1e-5])
+    assert not is_scientific([0.1, math.nan, 0.0])
+
+
+def test_no_interval_is_not_shown() -> None:
+    """A mean without interval stands alone, and nothing is a dash."""
+    assert estimate(0.5, math.nan, math.nan) == "0.500"
+    assert estimate(math.nan, math.nan, math.nan) == "–"
+
+
+def test_headings() -> None:
+    """Names become headings as the table of the study has them."""
+    got = [heading(name) for name in ("train_mse", "vs_float", "width", "top1_accuracy", "KL_loss")]
+    assert got == ["Train MSE", "vs Float", "Width", "Top1 Accuracy", "KL Loss"]

@@ -1,0 +1,203 @@
+"""What is written into a results folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from kdrun.report import manifest as manifest_module
+from kdrun.report.document import factorial_document
+from kdrun.report.index import is_index, study_index, write_index
+from kdrun.report.markdown import report_text
+from kdrun.report.write import csv_bytes, write_report
+from kdrun.stats.analysis import Analysis
+from kdrun.store.atomic import replacing, write_bytes
+
+HISTORY = pd.DataFrame({"run_id": ["a", "a"], "epoch": [0, 1], "name": ["loss", "loss"], "value": [1.5, math.nan]})
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_of_a_results_folder(
+    tmp_path: Path, analysis: Analysis, study: dict[str, Any], manifest: dict[str, Any]
+) -> None:
+    """Tables as CSV and Parquet, histories, report and manifest are written, and no temporary file stays."""
+    write_report(tmp_path, analysis, study, manifest, [HISTORY, HISTORY])
+    tables = [
+        f"tables/{name}.{kind}" for name in ("runs", "treatments", "effects", "criteria") for kind in ("csv", "parquet")
+    ]
+    assert set(bytes_of(tmp_path)) == {*tables, "tables/history.parquet", "report.md", "manifest.json"}
+    assert len(pd.read_parquet(tmp_path / "tables" / "history.parquet")) == 4
+    assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
+
+
+def test_equal_data_give_equal_bytes(
+    tmp_path: Path, make: Callable[..., Analysis], study: dict[str, Any], manifest: dict[str, Any]
+) -> None:
+    """Writing the same study twice gives the same bytes in every file, over an older one too."""
+    write_report(tmp_path / "a", make(), study, manifest, [HISTORY])
+    write_report(tmp_path / "b", make(replicates=2), study, manifest)
+    write_report(tmp_path / "b", make(), study, manifest, [HISTORY])
+    assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
+
+
+def test_tables_read_back_to_the_bit(tmp_path: Path, analysis: Analysis, study: dict[str, Any]) -> None:
+    """CSV and Parquet hold the floats of the tables exactly."""
+    analysis.runs.loc[0, "eval_mse"] = 5e-324
+    analysis.runs.loc[1, "eval_mse"] = 1 / 3
+    analysis.runs.loc[2, "eval_mse"] = math.inf
+    write_report(tmp_path, analysis, study, {})
+    expected = [value.hex() for value in analysis.runs["eval_mse"]]
+    parquet = pd.read_parquet(tmp_path / "tables" / "runs.parquet")["eval_mse"]
+    with (tmp_path / "tables" / "runs.csv").open(encoding="utf-8", newline="") as file:
+        text = [row["eval_mse"] for row in csv.DictReader(file)]
+    assert [value.hex() for value in parquet] == expected
+    assert [float(value).hex() for value in text] == expected
+
+
+def test_levels_stay_as_written_in_csv(make: Callable[..., Analysis]) -> None:
+    """A level is the text of the study file, a hole is empty, and whole numbers have no point."""
+    rows = list(csv.DictReader(csv_bytes(make({"width": ("16", "1e-3")}).runs).decode().splitlines()))
+    assert [rows[index]["width"] for index in (0, 1, 2)] == ["", "16", "1e-3"]
+    assert [rows[index]["treatment"] for index in (0, 1, 2)] == ["", "1", "2"]
+    assert rows[0]["vs_float"] == ""
+
+
+def test_csv_cells_are_no_formulas(make: Callable[..., Analysis]) -> None:
+    """Text that a spreadsheet would run is made text, in cells and headings; numbers stay numbers."""
+    table = make({"=f()": ("=1+1", "-5")}).runs
+    table.loc[0, "error"] = '@x\n,"quoted"'
+    table.loc[1, "eval_mse"] = -1.0
+    rows = list(csv.DictReader(csv_bytes(table).decode().splitlines(keepends=True)))
+    assert [rows[index]["'=f()"] for index in (1, 2)] == ["'=1+1", "-5"]
+    assert rows[0]["error"] == '\'@x\n,"quoted"'
+    assert rows[1]["eval_mse"] == "-1.0"
+
+
+def test_report_says_what_came_of_the_study(
+    analysis: Analysis, study: dict[str, Any], manifest: dict[str, Any]
+) -> None:
+    """The report has title, runs, tables, criteria, how it was judged, how to run it again, digests and versions."""
+    got = report_text(analysis, study, manifest)
+    assert got.startswith("# A study of sines\n")
+    for part in (
+        "8 treatments in 4 replicates, 40 runs (4 of teachers, 32 of treatments, 4 of comparators)",
+        "- **gradient**: `ste`, `smoothstep`",
+        "| Treatment | Gradient | Distillation | Width | Train MSE | Eval MSE | vs Float | vs Baseline |",
+        "- [x] **all reported** (required)",
+        "| gradient:distillation:width |",
+        "kdrun factorial study.yaml --results again",
+        "| results digest | `7e5` |",
+        "| python | `3.11.0` |",
+    ):
+        assert part in got
+
+
+def test_a_title_is_text(analysis: Analysis, study: dict[str, Any]) -> None:
+    """A title with markup or newlines stays one heading of plain text."""
+    got = report_text(analysis, {**study, "title": "a\n# <b>b</b> [c](d)"}, {})
+    assert got.splitlines()[0] == "# a \\# &lt;b&gt;b&lt;/b&gt; \\[c\\](d)"
+
+
+def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    """A write that fails leaves the file as it was, and nothing beside it."""
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+
+    def fail() -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert bytes_of(tmp_path) == {"file": b"old"}
+
+
+def test_the_manifest_holds_no_trace_of_the_machine(study: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions and CPU are in the manifest; paths, host and user are not."""
+    monkeypatch.setenv("USER", "somebody")
+    made = manifest_module.manifest(study, "a", "b", manifest_module.environment(), "start", "end")
+    text = json.dumps(made)
+    assert made["versions"]["python"] == platform.python_version()
+    assert made["cpu"]["architecture"] == platform.machine()
+    for trace in (os.getcwd(), sys.prefix, str(Path.home()) + "/", "somebody"):
+        assert trace not in text
+    assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", text)
+
+
+def test_the_commit_is_that_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit is found where there is one; without repository, commit or git there is none."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert manifest_module.git_commit() is None
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    assert manifest_module.git_commit() is None
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "x", "--no-gpg-sign"], check=True)
+    assert len(manifest_module.git_commit() or "") == 40
+    monkeypatch.setenv("PATH", "")
+    assert manifest_module.git_commit() is None
+
+
+def test_json_document_has_null_for_nan(analysis: Analysis) -> None:
+    """The document of `--json` is valid JSON, holes are null, and means stand under the response's name."""
+    got = factorial_document(analysis, "sine", "results/sine", "a", "b")
+    assert json.loads(json.dumps(got, allow_nan=False)) == got
+    assert got["runs"] == {"done": 40, "failed": 0, "diverged": 0, "missing": 0}
+    first = got["treatments"][0]
+    assert first["eval_mse"] == analysis.treatments["eval_mse_mean"].iloc[0]
+    assert (first["treatment"], first["width"], first["vs_baseline"], first["vs_baseline_ci_low"]) == (
+        1,
+        "16",
+        1.0,
+        None,
+    )
+    assert got["criteria"][0]["holds"] is True
+
+
+def test_index_over_committed_folders(
+    tmp_path: Path, make: Callable[..., Analysis], study: dict[str, Any], manifest: dict[str, Any]
+) -> None:
+    """Each folder with tables is a row, without any database, and the folders are left as they are."""
+    write_report(tmp_path / "one", make(), study, manifest)
+    write_report(tmp_path / "two", make(replicates=2), study, {**manifest, "study": "two|x"})
+    (tmp_path / "notes").mkdir()
+    before = bytes_of(tmp_path)
+    got = study_index(tmp_path)
+    write_index(tmp_path, got)
+    assert got["study"].tolist() == ["sine", "two|x"]
+    assert got["replicates"].tolist() == [4, 2]
+    assert got[["criteria", "held"]].to_numpy().tolist() == [[2, 1], [2, 1]]
+    best = make().treatments.sort_values("eval_mse_mean").iloc[0]
+    assert got["mean"].iloc[0] == best["eval_mse_mean"]
+    assert (
+        got["best"].iloc[0]
+        == f"gradient {best['gradient']}, distillation {best['distillation']}, width {best['width']}"
+    )
+    after = bytes_of(tmp_path)
+    assert "| two\\|x |" in after.pop("index.md").decode()
+    assert after == before
+
+
+def test_what_is_an_index(tmp_path: Path, analysis: Analysis, study: dict[str, Any], manifest: dict[str, Any]) -> None:
+    """A folder of results folders is an index; one study's folder and an empty one are not."""
+    write_report(tmp_path / "all" / "one", analysis, study, manifest)
+    (tmp_path / "all" / "one" / "study.yaml").write_text("study: one\n")
+    (tmp_path / "empty").mkdir()
+    assert [is_index(tmp_path / name) for name in ("all", "all/one", "empty")] == [True, False, False]
