@@ -15,7 +15,7 @@ from kdrun.errors import GradientCheckFailed, Interrupted, UsageError
 from kdrun.factors.contract import Level
 from kdrun.listener import Listener, Work
 from kdrun.models.discover import cells
-from kdrun.records import GradientCheck, Outcome, Run
+from kdrun.records import GradientCheck, Run
 from kdrun.report.manifest import environment
 from kdrun.results import Results, let_go_of_networks, missed, prepare_folder
 from kdrun.store.digest import DigestRow, results_digest

@@ -16,13 +16,13 @@ from typing import Any
 import pandas as pd
 
 from kdrun.errors import UsageError
+from kdrun.files import write_text
 from kdrun.records import GradientCheck, Outcome, Run
 from kdrun.report.document import factorial_document
 from kdrun.report.manifest import manifest
 from kdrun.report.write import write_report
 from kdrun.stats.analysis import Analysis, analyse
 from kdrun.stats.scales import Layout, Response
-from kdrun.store.atomic import write_text
 from kdrun.store.runs import FILE_NAME, Store
 from kdrun.study.load import load_study, study_text
 from kdrun.study.plan import Plan, plan, study_digest

@@ -12,9 +12,9 @@ import pandas as pd
 from rich.table import Table
 
 from kdrun.errors import UsageError
+from kdrun.files import write_text
 from kdrun.report.tables import Sheet, markdown_table, rich_table
 from kdrun.report.text import estimate, heading
-from kdrun.store.atomic import write_text
 
 COLUMNS = (
     "study", "title", "treatments", "replicates", "best", "response", "mean", "ci_low", "ci_high", "criteria", "held",

@@ -89,7 +89,8 @@ def git_commit() -> str | None:
     if git is None:
         return None
     try:
-        asked = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False)
+        command = [git, "rev-parse", "HEAD"]
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 (constant)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return asked.stdout.strip() if asked.returncode == 0 else None

@@ -12,10 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kdrun.files import replacing, write_bytes, write_text
 from kdrun.report.markdown import report_text
 from kdrun.report.text import spreadsheet
 from kdrun.stats.analysis import Analysis
-from kdrun.store.atomic import replacing, write_bytes, write_text
 
 HISTORY_SCHEMA = pa.schema(
     [("run_id", pa.string()), ("epoch", pa.int64()), ("name", pa.string()), ("value", pa.float64())]
@@ -49,7 +49,7 @@ def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
-    """A table as CSV: UTF-8, \\n, floats that read back to the same value, nan empty.
+    """A table as CSV: UTF-8, lines ended by a line feed, floats that read back to the same value, nan empty.
 
     Text that a spreadsheet would take for a formula gets an apostrophe before it.
     """

@@ -38,7 +38,7 @@ class Term:
 
     @property
     def name(self) -> str:
-        """`gradient`, `gradient:width`, …"""
+        """Its factors, joined: `gradient`, `gradient:width`, and so on."""
         return ":".join(self.factors)
 
     @property

@@ -20,8 +20,10 @@ STATUSES = ("done", "failed", "diverged", "missing")
 
 
 def treatment_summary(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """One row per treatment, by number. Columns, those of `treatments.csv`: treatment, factors, replicates (those with
-    a value of the primary response), then <name>_mean, <name>_ci_low, <name>_ci_high of each response and ratio.
+    """One row per treatment, by number.
+
+    Columns, those of `treatments.csv`: treatment, factors, replicates (with a value of the primary response), then
+    <name>_mean, <name>_ci_low, <name>_ci_high of each response and ratio.
 
     A bound is nan where there is no interval: one replicate, values that do not vary, or treatment 1 against itself.
     """

@@ -193,26 +193,26 @@ def some_treatment(argument: Mapping[str, Any], known: Known) -> Finding:
     if not len(treatments):
         return Finding("inconclusive", "no treatment matches")
     threshold = to_analysis(float(argument["below"]), response.scale)
-    found = t_intervals(y)
-    p_values = _p_below(y, threshold)
+    found, p_values = t_intervals(y), _p_below(y, threshold)
     bound = ONE_SIDED / len(treatments)
-    best = int(np.nanargmin(found.mean)) if np.isfinite(found.mean).any() else 0
-    if not np.isnan(p_values).all():
-        best = int(np.nanargmin(p_values))
-    verdict: Verdict = "inconclusive"
+    tested = not np.isnan(p_values).all()
+    best = int(np.nanargmin(p_values if tested else np.where(found.count > 0, found.mean, np.inf)))
+    mean, low, high = (float(from_analysis(x[best], response.scale)) for x in (found.mean, found.low, found.high))
+    replicates = int(found.count[best])
+    evidence = (
+        f"treatment {treatments[best]} has {response.name} {interval(mean, low, high)} over {replicates} replicates"
+    )
+    if not tested:
+        evidence = f"{evidence}: no test without replicates that vary"
+        return Finding("inconclusive", evidence, mean, low, high, replicates)
+    verdict: Verdict = "refuted" if np.all(found.low > threshold) else "inconclusive"
     if p_values[best] <= bound:
         verdict = "supported"
-    elif bool(np.all(found.low > threshold)):
-        verdict = "refuted"
-    mean, low, high = (float(from_analysis(x[best], response.scale)) for x in (found.mean, found.low, found.high))
-    evidence = (
-        f"treatment {treatments[best]} has {response.name} {interval(mean, low, high)} over {found.count[best]}"
-        f" replicates; one-sided p {number(p_values[best])} of a mean of {number(float(argument['below']))} or more,"
+    evidence += (
+        f"; one-sided p {number(p_values[best])} of a mean of {number(float(argument['below']))} or more,"
         f" against 0.025/{len(treatments)} = {number(bound)}"
     )
-    if np.isnan(p_values[best]):
-        evidence = f"{evidence.split(';')[0]}: no test without replicates that vary"
-    return Finding(verdict, evidence, mean, low, high, int(found.count[best]))
+    return Finding(verdict, evidence, mean, low, high, replicates)
 
 
 def _matching(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
@@ -236,7 +236,7 @@ def _is_level(text: str, level: Any) -> bool:
 def _by_treatment(rows: pd.DataFrame, response: Response) -> tuple[Floats, Floats]:
     """Numbers of treatments [m] and y [m, R], nan for a hole."""
     y = pd.Series(analysis_values(rows, response), index=rows.index)
-    wide = y.groupby([rows["treatment"], rows["replicate"]]).first().unstack("replicate")
+    wide = y.groupby([rows["treatment"], rows["replicate"]]).first().unstack("replicate")  # noqa: PD010 (one value each)
     return wide.index.to_numpy(), wide.to_numpy(np.float64)
 
 

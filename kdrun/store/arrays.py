@@ -68,12 +68,12 @@ def history_bytes(history: Mapping[str, History]) -> bytes:
 
 @dataclass(frozen=True)
 class HistoryColumns:
-    """Series one after another: `names` and `lengths` of each, `epochs` and `values` of all [sum(lengths)]."""
+    """Series one after another: `names` and `lengths` of each, `epochs` and `points` (values) of all [sum(lengths)]."""
 
     names: list[str]
     lengths: list[int]
     epochs: NDArray[np.int64]
-    values: NDArray[np.float64]
+    points: NDArray[np.float64]
 
 
 def history_columns(data: bytes) -> HistoryColumns:
@@ -93,6 +93,6 @@ def history_from_bytes(data: bytes) -> dict[str, History]:
     ends = np.cumsum(columns.lengths, dtype=np.int64)
     starts = ends - columns.lengths
     return {
-        name: History(epochs=columns.epochs[start:end].copy(), values=columns.values[start:end].copy())
+        name: History(epochs=columns.epochs[start:end].copy(), values=columns.points[start:end].copy())
         for name, start, end in zip(columns.names, starts, ends, strict=True)
     }

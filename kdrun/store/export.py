@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from kdrun.errors import UsageError
+from kdrun.files import write_bytes
 from kdrun.store.arrays import Array, npz_bytes
-from kdrun.store.atomic import write_bytes
 from kdrun.store.runs import Store
 
 NEEDED = ("w", "b", "tau", "w_out", "b_out")

@@ -100,7 +100,7 @@ class Store:
         with contextlib.closing(sqlite3.connect(temporary)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        os.replace(temporary, path)
+        temporary.replace(path)
         return cls.open(folder)
 
     @classmethod
@@ -370,6 +370,6 @@ def _history_frame(run_ids: list[str], columns: list[HistoryColumns]) -> pd.Data
             "run_id": np.repeat(np.array(run_ids, dtype=object), points),
             "epoch": np.concatenate([np.empty(0, np.int64), *(item.epochs for item in columns)]),
             "name": np.repeat(np.array(names, dtype=object), lengths),
-            "value": np.concatenate([np.empty(0, np.float64), *(item.values for item in columns)]),
+            "value": np.concatenate([np.empty(0, np.float64), *(item.points for item in columns)]),
         }
     ).astype({"run_id": "str", "name": "str"})

@@ -39,7 +39,9 @@ def test_the_results_folder_holds_what_the_interface_promises(smoke):
     """Study, database, tables in two formats, history, report and manifest are there."""
     folder, _ = smoke
     expected = ["study.yaml", "runs.sqlite", "report.md", "manifest.json", "tables/history.parquet"]
-    expected += [f"tables/{name}.{kind}" for name in ("runs", "treatments", "effects", "criteria") for kind in ("csv", "parquet")]
+    expected += [
+        f"tables/{name}.{kind}" for name in ("runs", "treatments", "effects", "criteria") for kind in ("csv", "parquet")
+    ]
     assert [name for name in expected if not (folder / name).is_file()] == []
 
 
@@ -182,7 +184,9 @@ def test_a_teacher_that_misses_leaves_its_students_missing(tmp_path):
     """Code 4 says how far off each teacher was; no student is trained, and nothing counts as failed."""
     done = kdrun("factorial", SMOKE, "--results", tmp_path, "--set", "teacher.accept.eval_mse=1e-9")
     assert done.returncode == 4
-    assert re.search(r"teacher \(width=4\), replicate 1: eval_mse is \S+, which misses 1e-09 by a factor of", done.stderr)
+    assert re.search(
+        r"teacher \(width=4\), replicate 1: eval_mse is \S+, which misses 1e-09 by a factor of", done.stderr
+    )
     statuses = runs_of(tmp_path / "smoke").groupby(["kind", "status"]).size().to_dict()
     assert statuses == {("comparator", "missing"): 6, ("teacher", "done"): 4, ("treatment", "missing"): 16}
 
@@ -256,7 +260,16 @@ def test_a_folder_without_its_runs_is_not_written_to(smoke, tmp_path):
 
 def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
     """Ctrl-C ends with code 130 and how to go on; done again, it has the digest of an undisturbed run."""
-    arguments = ["factorial", str(SMOKE), "--results", str(tmp_path), "--set", "student.epochs=3000", "--replicates", "4"]
+    arguments = [
+        "factorial",
+        str(SMOKE),
+        "--results",
+        str(tmp_path),
+        "--set",
+        "student.epochs=3000",
+        "--replicates",
+        "4",
+    ]
     process = subprocess.Popen(
         [KDRUN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -54,7 +54,11 @@ def test_gradcheck_passes_for_everything_there_is():
     assert set(rows[0]) == {"name", "dtype", "parameters", "max_relative_error", "tolerance", "passed"}
     assert max(row["max_relative_error"] for row in rows if row["dtype"] == "float64") <= 1e-6
     names = " ".join(row["name"] for row in rows)
-    levels = [path.stem for family in ("gradient", "distillation") for path in (ROOT / "kdrun/factors" / family).glob("[a-z]*.py")]
+    levels = [
+        path.stem
+        for family in ("gradient", "distillation")
+        for path in (ROOT / "kdrun/factors" / family).glob("[a-z]*.py")
+    ]
     assert len(levels) >= 6
     assert [level for level in levels if f" {level} " not in names] == []
 
@@ -71,7 +75,11 @@ def test_report_remakes_what_was_deleted(smoke, tmp_path):
     folder, output = smoke
     copy = tmp_path / "smoke"
     shutil.copytree(folder, copy)
-    expected = {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.suffix in (".csv", ".md", ".parquet")}
+    expected = {
+        path.relative_to(copy): path.read_bytes()
+        for path in copy.rglob("*")
+        if path.suffix in (".csv", ".md", ".parquet")
+    }
     shutil.rmtree(copy / "tables")
     (copy / "report.md").unlink()
     done = kdrun("report", copy)
@@ -92,7 +100,9 @@ def test_report_indexes_a_folder_of_studies(smoke, tmp_path):
     assert (tmp_path / "smoke" / "report.md").read_bytes() == before
 
 
-@pytest.mark.parametrize("command", [["report", "nowhere"], ["show", "nowhere", "abc"], ["export", "nowhere", "--run", "a", "-o", "x"]])
+@pytest.mark.parametrize(
+    "command", [["report", "nowhere"], ["show", "nowhere", "abc"], ["export", "nowhere", "--run", "a", "-o", "x"]]
+)
 def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path, command):
     """Code 2, and the folder is named."""
     done = kdrun(*command, cwd=tmp_path)
@@ -111,7 +121,16 @@ def test_show_tells_everything_about_a_run(smoke):
     folder, _ = smoke
     run_id = run_id_of(folder, treatment=4, replicate=2)
     done = kdrun("show", folder, run_id[:8])
-    for words in (run_id, "treatment 4, replicate 2", "smoothstep", "trajectory", "eval_mse", "loss", "at epoch 0", "done"):
+    for words in (
+        run_id,
+        "treatment 4, replicate 2",
+        "smoothstep",
+        "trajectory",
+        "eval_mse",
+        "loss",
+        "at epoch 0",
+        "done",
+    ):
         assert words in done.stdout
 
 

@@ -105,7 +105,9 @@ def test_the_norm_is_that_of_all_elements(size, dtype, rng):
     """The squared norm counts every element once."""
     gradient = rng.normal(size=size).astype(dtype)
     got = squared_norm(gradient)
-    assert got == pytest.approx(naive.norm(list(gradient.astype(float))) ** 2, rel=1e-5 if dtype == np.float32 else 1e-14)
+    assert got == pytest.approx(
+        naive.norm(list(gradient.astype(float))) ** 2, rel=1e-5 if dtype == np.float32 else 1e-14
+    )
 
 
 @needs_jit

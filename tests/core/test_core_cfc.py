@@ -274,7 +274,12 @@ def random_readout(hidden, outputs, rows, dtype, rng):
     states, out_rows = np.zeros((rows, width(hidden)), dtype), np.zeros((outputs, width(hidden)), dtype)
     states[:, :hidden] = rng.uniform(-1, 1, (rows, hidden))
     out_rows[:, :hidden] = rng.uniform(-1, 1, (outputs, hidden))
-    return states, out_rows, rng.uniform(-1, 1, outputs).astype(dtype), rng.uniform(-1, 1, (rows, outputs)).astype(dtype)
+    return (
+        states,
+        out_rows,
+        rng.uniform(-1, 1, outputs).astype(dtype),
+        rng.uniform(-1, 1, (rows, outputs)).astype(dtype),
+    )
 
 
 @pytest.mark.parametrize(("hidden", "outputs", "rows"), [(1, 1, 1), (17, 1, 4), (33, 3, 5)])
@@ -304,7 +309,12 @@ def test_readout_gradients_are_those_of_matrix_calculus(hidden, outputs, rows, d
 def test_readout_leaves_its_inputs_alone(dtype, rng):
     """Only what is documented as overwritten changes."""
     states, out_rows, b_out, dy = random_readout(17, 2, 3, dtype, rng)
-    y, dhidden, dout_rows, db_out = np.empty_like(dy), np.zeros_like(states), np.empty_like(out_rows), np.empty(2, dtype)
+    y, dhidden, dout_rows, db_out = (
+        np.empty_like(dy),
+        np.zeros_like(states),
+        np.empty_like(out_rows),
+        np.empty(2, dtype),
+    )
 
     def run():
         readout_forward(states, out_rows, b_out, y)

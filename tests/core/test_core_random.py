@@ -84,7 +84,14 @@ def test_a_key_is_the_hash_that_is_written_down():
 def test_streams_of_different_names_share_nothing():
     """Seed, replicate, purpose, step and child each give numbers of their own."""
     base = Stream(1, 1, "init")
-    streams = [base, Stream(2, 1, "init"), Stream(1, 2, "init"), Stream(1, 1, "phases"), base.child("w"), base.child("b")]
+    streams = [
+        base,
+        Stream(2, 1, "init"),
+        Stream(1, 2, "init"),
+        Stream(1, 1, "phases"),
+        base.child("w"),
+        base.child("b"),
+    ]
     draws = [tuple(stream.words(step, 8)) for stream in streams for step in range(3)]
     assert len(set(draws)) == len(draws)
     assert len({word for draw in draws for word in draw}) == 8 * len(draws)

@@ -22,10 +22,10 @@ from kdrun.models.cfc import Cfc
 from kdrun.tasks.sine import Sine
 from tests.engine.throwaway import (
     BatchVariance,
+    CoarseFirst,
     Decay,
     ExponentialWeights,
     FeedbackAlignment,
-    CoarseFirst,
     HardSequences,
     LearnedSharpness,
     MemoryBank,

@@ -1,4 +1,4 @@
-"""Levels that exist for tests alone: each uses a part of the training contract that no level of the package uses yet."""
+"""Levels for tests alone: each uses a part of the training contract that no level of the package uses yet."""
 
 from __future__ import annotations
 

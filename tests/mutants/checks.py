@@ -73,7 +73,9 @@ def trajectory_weight_grows() -> None:
     np.testing.assert_allclose(got, (1 - alpha) * error + alpha * distance, rtol=1e-12)
 
 
-def _run(kind: str, evaluation_phases: int, replicate: int = 1, needs: tuple[Finished, ...] = (), **spec: object) -> Finished:
+def _run(
+    kind: str, evaluation_phases: int, replicate: int = 1, needs: tuple[Finished, ...] = (), **spec: object
+) -> Finished:
     task = {"name": "sine", "steps": 6, "sequences": 3, "eval": {"phases": evaluation_phases, "steps": 5}}
     run = Run(
         run_id=f"{kind}{replicate}",

@@ -77,4 +77,6 @@ def test_a_mutant_is_caught(name, tmp_path):
 def run_check(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(folder), "KDRUN_CACHE_DIR": str(folder / "cache")}
     command = [sys.executable, "-m", "tests.mutants.checks", name]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import platform
 import re
 import socket
@@ -18,18 +17,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from kdrun.files import replacing, write_bytes
 from kdrun.report import manifest as manifest_module
 from kdrun.report.document import factorial_document
 from kdrun.report.index import is_index, study_index, write_index
 from kdrun.report.markdown import report_text
 from kdrun.report.write import csv_bytes, write_report
 from kdrun.stats.analysis import Analysis
-from kdrun.store.atomic import replacing, write_bytes
 
 HISTORY = pd.DataFrame({"run_id": ["a", "a"], "epoch": [0, 1], "name": ["loss", "loss"], "value": [1.5, math.nan]})
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Content of every file by its path in the folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -136,7 +136,7 @@ def test_the_manifest_holds_no_trace_of_the_machine(study: dict[str, Any], monke
     text = json.dumps(made)
     assert made["versions"]["python"] == platform.python_version()
     assert made["cpu"]["architecture"] == platform.machine()
-    for trace in (os.getcwd(), sys.prefix, str(Path.home()) + "/", "somebody"):
+    for trace in (str(Path.cwd()), sys.prefix, str(Path.home()) + "/", "somebody"):
         assert trace not in text
     assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", text)
 

@@ -22,6 +22,7 @@ TERMS = ["A", "B", "C", "A:B", "A:C", "B:C", "A:B:C"]
 
 @pytest.fixture
 def worked(drawn: Drawn) -> pd.DataFrame:
+    """The worked example as a table of runs."""
     drawn.treatments("y", WORKED, LINEAR)
     return drawn.table(LINEAR)
 
@@ -158,6 +159,7 @@ def by_hand(values: np.ndarray, layout: Layout) -> dict[tuple[str, str], float]:
 
 @pytest.fixture
 def three_levels(drawn: Drawn) -> tuple[pd.DataFrame, Layout, np.ndarray]:  # type: ignore[type-arg]
+    """Four replicates of a 3 × 2 × 3 design."""
     factors = {"A": ("a", "b", "c"), "B": ("0", "1"), "C": ("x", "y", "z")}
     layout = Layout(factors, (Response("y", "linear"),), ("y",))
     values = np.random.default_rng(3).normal(size=(4, 18))

@@ -23,10 +23,12 @@ LAYOUT = Layout(
 
 
 def teacher(replicate: int, width: str = "16") -> Run:
+    """A teacher of one width."""
     return Run(f"teacher{replicate}w{width}", "teacher", replicate, {}, levels={"width": width})
 
 
 def student(treatment: int, replicate: int, needs: tuple[str, ...] = (), **levels: str) -> Run:
+    """A run of a treatment."""
     return Run(f"r{replicate}t{treatment}", "treatment", replicate, {}, needs, treatment, None, levels)
 
 

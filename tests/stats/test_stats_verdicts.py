@@ -18,11 +18,13 @@ LAYOUT = Layout({"width": ("16", "32")}, (Response("mse", "linear"),), ("mse",))
 
 
 def known(drawn: Drawn, layout: Layout = LAYOUT, **changes: Any) -> Known:
+    """What the drawn runs let claims be judged by."""
     table = drawn.table(layout)
     return Known(table, layout, effects_table(table, layout), **changes)
 
 
 def check(error: float, tolerance: float = 1e-3) -> GradientCheck:
+    """A row of the gradient check."""
     return GradientCheck("student", "float32", 10, error, tolerance)
 
 
@@ -104,6 +106,7 @@ def test_complete_effects(drawn: Drawn) -> None:
 
 
 def some(drawn: Drawn, below: float, layout: Layout = LAYOUT, **argument: Any) -> Finding:
+    """The finding on a claim `some_treatment`."""
     return judge({"some_treatment": {"below": below, **argument}}, known(drawn, layout))
 
 

@@ -18,6 +18,7 @@ SPEC: dict[str, Any] = {"task": {"name": "sine", "dt": 0.1}}
 
 
 def core_network(ternary: bool = False) -> dict[str, np.ndarray[Any, Any]]:
+    """Random parameters in the layout of the core."""
     stream = np.random.default_rng(7)
     arrays = {
         "w": stream.normal(size=(D + H, 2 * H)),

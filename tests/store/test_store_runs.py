@@ -21,16 +21,19 @@ from kdrun.store.runs import FILE_NAME, SCHEMA_VERSION, Store
 
 
 def run_of(run_id: str, **changes: Any) -> Run:
+    """A run of treatment 1 in replicate 1, with `changes`."""
     fields: dict[str, Any] = {"kind": "treatment", "treatment": 1, "replicate": 1, "spec": {"a": 1}, "levels": {}}
     return Run(run_id=run_id, **{**fields, **changes})
 
 
 def done(run_id: str, **changes: Any) -> Outcome:
+    """A finished run."""
     return Outcome(run_id, "done", **changes)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
     with Store.create(tmp_path) as created:
         yield created
 
@@ -264,7 +267,7 @@ def test_a_cut_database_is_refused(tmp_path: Path, kept: float) -> None:
 
 
 def test_a_database_with_a_spoilt_page_is_refused(tmp_path: Path) -> None:
-    """A database whose length is right, but not a page in it, is refused on opening rather than in the middle of work."""
+    """A database of the right length with a page that is wrong is refused on opening, not in the middle of work."""
     with Store.create(tmp_path) as store:
         store.commit([(run_of(f"{n:08}"), done(f"{n:08}", error="x" * 300)) for n in range(400)])
     path = tmp_path / FILE_NAME

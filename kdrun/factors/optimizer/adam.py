@@ -22,9 +22,7 @@ class Adam(Optimizer):
     beta1: float = Field(0.9, ge=0, lt=1, description="decay of the average of gradients")
     beta2: float = Field(0.999, ge=0, lt=1, description="decay of the average of squared gradients")
     epsilon: float = Field(1e-8, gt=0, le=1, description="added to the root, against division by zero")
-    clip: float | None = Field(
-        5.0, gt=0, description="largest norm of the gradient over all parameters of the network"
-    )
+    clip: float | None = Field(5.0, gt=0, description="largest norm of the gradient over all parameters of the network")
 
     def start(self, size: int, dtype: np.dtype[Any]) -> dict[str, Array]:
         """Zero moments; `powers` are β₁ᵗ and β₂ᵗ, kept as products: bits of a power function differ by machine."""
