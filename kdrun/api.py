@@ -243,7 +243,7 @@ def _asks_to_repeat(found: Results) -> bool:
     if not asked or _missing(found.folder, runs):
         return False
     with found.store() as store:
-        return store.fact("repeated") != store.results_digest([run.run_id for run in runs])
+        return bool(store.fact("repeated") != store.results_digest([run.run_id for run in runs]))
 
 
 def _repeat(found: Results, workers: int, listener: Listener) -> None:

@@ -235,7 +235,7 @@ class TermResult:
 
     value: float64, [B] for a per-sample term, [1] for a batch term. `d_outputs` are the gradients of the mean of
     `value` by the student's outputs, unweighted; `d_own` and `d_hyper` are those by the term's own arrays and
-    hyper-parameters, of the mean of sample_weights·value where a weighting is in force. The trainer may overwrite the arrays.
+    hyper-parameters, of the mean of sample_weights·value where a weighting is in force. The trainer may overwrite them.
     """
 
     value: Array

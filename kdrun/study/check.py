@@ -6,6 +6,7 @@ First the shape (schema.py) of treatment 1, then of every other level by itself,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from kdrun.study.assign import Assignment, baseline, fill, sections_of, traced
 from kdrun.study.choice import TaskChoice
 from kdrun.study.factor import Factor, FactorLevel, read_factors
-from kdrun.study.paths import MISSING, dotted, get
+from kdrun.study.paths import MISSING, Path, dotted, get
 from kdrun.study.plain import canonical, plain
 from kdrun.study.schema import Sections, Study
 from kdrun.study.ties import loose_ends, with_level_texts
@@ -43,6 +44,7 @@ def read_study(data: Any) -> Study:
     problems += found
     problems += _other_levels(bare, used, factors, known=set(found))
     problems += loose_ends(bare, factors)
+    problems += _not_finite(data, known={problem.path for problem in problems})
     if problems or study is None:
         raise InvalidStudyError(problems)
     return study
@@ -70,6 +72,15 @@ def _unused(data: Mapping[str, Any], used: frozenset[str]) -> Iterator[Problem]:
             yield Problem((key,), f"the task {shown(name)} has no {key}; remove this key", on_key=True)
 
 
+def _not_finite(data: Any, known: set[Path], path: Path = ()) -> Iterator[Problem]:
+    """Infinities, and what is no number, where nothing else has refused them."""
+    if isinstance(data, float) and not math.isfinite(data) and path not in known:
+        yield Problem(path, f"found {shown(data)}; a finite number is allowed")
+    inside = data.items() if isinstance(data, dict) else enumerate(data if isinstance(data, list) else ())
+    for key, item in inside:
+        yield from _not_finite(item, known, (*path, key))
+
+
 def _first_treatment(bare: Mapping[str, Any], factors: Mapping[str, Factor]) -> tuple[Study | None, list[Problem]]:
     """The study with the first level of every factor, or what is wrong with it."""
     levels = baseline(factors)
@@ -81,7 +92,7 @@ def _first_treatment(bare: Mapping[str, Any], factors: Mapping[str, Factor]) -> 
     try:
         return Study.model_validate(filled, context=given), []
     except ValidationError as error:
-        return None, _traced(explained(Study, error), levels, bare, factors)
+        return None, [traced(problem, levels, bare) for problem in explained(Study, error)]
 
 
 def _other_levels(
@@ -94,28 +105,20 @@ def _other_levels(
         seen: dict[str, FactorLevel] = {}
         for level in factor.levels:
             one = Assignment(factor, level)
-            sections, problems = _read_sections(bare, used, [*others, one], factors)
+            sections, problems = _read_sections(bare, used, [*others, one])
             yield from (_blamed(problem, one) for problem in problems if problem not in known)
             if sections is not None:
                 yield from _same_as_before(sections, one, seen)
 
 
 def _read_sections(
-    bare: Mapping[str, Any], used: frozenset[str], assignments: list[Assignment], factors: Mapping[str, Factor]
+    bare: Mapping[str, Any], used: frozenset[str], assignments: list[Assignment]
 ) -> tuple[Sections | None, list[Problem]]:
     filled = sections_of(fill(bare, assignments), used)
     try:
         return Sections.model_validate(filled), []
     except ValidationError as error:
-        return None, _traced(explained(Sections, error), assignments, bare, factors)
-
-
-def _traced(
-    problems: list[Problem], assignments: list[Assignment], bare: Mapping[str, Any], factors: Mapping[str, Factor]
-) -> list[Problem]:
-    """Problems of filled sections at their places, without those of keys whose factor has no readable level."""
-    unsettled = {factor.key for factor in factors.values() if not factor.levels}
-    return [traced(problem, assignments, bare) for problem in problems if problem.path not in unsettled]
+        return None, [traced(problem, assignments, bare) for problem in explained(Sections, error)]
 
 
 def _blamed(problem: Problem, one: Assignment) -> Problem:

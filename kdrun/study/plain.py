@@ -14,6 +14,8 @@ from kdrun.models.contract import ModelSpec
 from kdrun.study.choice import EMPTY, CellChoice, Choice, LevelChoice
 from kdrun.study.claims import Section
 
+_JSON = (bool, int, float, str)
+
 
 def plain(value: Any, empty: str | None = None) -> Any:
     """`value` with every default written out. A slot that stays empty is None, or `empty`."""
@@ -23,7 +25,7 @@ def plain(value: Any, empty: str | None = None) -> Any:
         return {key: plain(item, empty) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, empty) for item in value]
-    return value
+    return value if value is None or isinstance(value, _JSON) else str(value)
 
 
 def _naming(value: BaseModel) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def changed(value: Any) -> Any:
         return _naming(value) | _changed_fields(value, None)
     if isinstance(value, Mapping):
         return {key: changed(item) for key, item in value.items()}
-    return [changed(item) for item in value] if isinstance(value, list | tuple) else value
+    return [changed(item) for item in value] if isinstance(value, list | tuple) else plain(value)
 
 
 def _changed_fields(model: BaseModel, usual: BaseModel | None) -> dict[str, Any]:
@@ -82,4 +84,4 @@ def _difference(value: Any, default: Any, field: FieldInfo) -> Any:
 
 def canonical(data: Any) -> str:
     """The one JSON text of plain data: keys sorted, no spaces, floats as Python writes them."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))

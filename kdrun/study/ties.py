@@ -24,7 +24,7 @@ def loose_ends(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> Iterat
     yield from _columns(data, factors)
     yield from _number_of_treatments(factors)
     for factor in factors.values():
-        yield from _beside(data, factor, factors)
+        yield from _beside(data, factor)
     yield from _comparators(data)
     yield from _claims(data, factors)
 
@@ -104,13 +104,13 @@ def _number_of_treatments(factors: Mapping[str, Factor]) -> Iterator[Problem]:
         )
 
 
-def _beside(data: Mapping[str, Any], factor: Factor, factors: Mapping[str, Factor]) -> Iterator[Problem]:
+def _beside(data: Mapping[str, Any], factor: Factor) -> Iterator[Problem]:
     """A key that a factor sets may be given only where the value is used: as a level, or as a parameter of one."""
     given = get(data, factor.key)
     if given is MISSING or not factor.levels:
         return
     if factor.family and isinstance(given, dict):
-        yield from _parameters_beside(given, factor, factors)
+        yield from _parameters_beside(given, factor)
     elif not any(same_value(given, level.value) for level in factor.levels) and given not in _names(factor):
         yield Problem(factor.key, _overridden(factor, given))
 
@@ -128,14 +128,12 @@ def _overridden(factor: Factor, given: Any) -> str:
     return f"found {shown(given)}, but the factor {factor.name!r} sets this key to {levels}; remove it here"
 
 
-def _parameters_beside(given: Mapping[str, Any], factor: Factor, factors: Mapping[str, Factor]) -> Iterator[Problem]:
+def _parameters_beside(given: Mapping[str, Any], factor: Factor) -> Iterator[Problem]:
     if "name" in given and given["name"] not in _names(factor):
         yield Problem((*factor.key, "name"), _overridden(factor, given["name"]))
-    elsewhere = {other.key for other in factors.values()}
     for key in given:
-        path = (*factor.key, key)
-        if key != "name" and path not in elsewhere and not _used(key, factor):
-            yield Problem(path, _unused_parameter(key, factor), on_key=True)
+        if key != "name" and not _used(key, factor):
+            yield Problem((*factor.key, key), _unused_parameter(key, factor), on_key=True)
 
 
 def _used(key: str, factor: Factor) -> bool:

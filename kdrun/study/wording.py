@@ -63,15 +63,8 @@ def shown(value: Any) -> str:
         return "a mapping" if value else "an empty mapping"
     if isinstance(value, list | tuple):
         return "a list" if value else "an empty list"
-    text = _number_text(value) if isinstance(value, int | float) else repr(value)
+    text = repr(value) if isinstance(value, str) else str(getattr(value, "text", value))
     return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}…"
-
-
-def _number_text(value: float) -> str:
-    """A number as the study writes it, if it knows; a huge one is described, for Python refuses to write it out."""
-    if isinstance(value, int) and value.bit_length() > 1000:
-        return "a very long number"
-    return str(getattr(value, "text", value))
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,10 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "one level only": (replaced(GRADIENT, "  gradient: [ste]"), "level"),
     "the same level twice": (replaced(GRADIENT, "  gradient: [ste, ste]"), "ste"),
     "a level out of range": (replaced(WIDTH, "  width: {sets: model.hidden, levels: [4, 5000]}"), "4096"),
-    "no factors": (b"schema: 1\nstudy: x\ntask: {name: sine}\nresponses: [{name: eval_mse, scale: log10, better: lower}]\n", "factors"),
+    "no factors": (
+        b"schema: 1\nstudy: x\ntask: {name: sine}\nresponses: [{name: eval_mse, scale: log10, better: lower}]\n",
+        "factors",
+    ),
     "an unclosed bracket": (replaced(GRADIENT, "  gradient: [ste, smoothstep"), ""),
     "an empty file": (b"", "empty"),
     "a list instead of a mapping": (b"- 1\n- 2\n", "mapping"),

@@ -163,7 +163,7 @@ def test_json_is_one_document_and_nothing_else(smoke):
     """Standard output parses, without nan, and holds what the interface names."""
     folder, output = smoke
     done = kdrun("factorial", SMOKE, "--results", folder.parent, "--json")
-    document = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(name))
+    document = json.loads(done.stdout, parse_constant=pytest.fail)
     assert set(document) == {
         "study", "results", "study_digest", "results_digest", "runs", "treatments", "criteria", "hypotheses",
     }  # fmt: skip
@@ -281,7 +281,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
         seen += line
     time.sleep(1.0)
     os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     stored = re.search(r"Interrupted: (\d+) of 52 runs are stored. Go on with: kdrun factorial", errors)

@@ -140,12 +140,15 @@ def test_floats_are_made_as_written(kind):
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64"])
-def test_numbers_stay_below_the_upper_end(kind):
-    """The largest word gives a number below 1, the smallest gives the lower end."""
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (0.5, 2.0), (0.0, 2 * np.pi), (1.0, 2.0), (100.0, 101.0)]
+)
+def test_numbers_stay_within_their_range(low, high, kind):
+    """The smallest word gives the lower end, and the largest a number below the upper end: [low, high)."""
     got = np.empty(2, kind)
-    uniform_from_words(np.array([0, 0xFFFFFFFF], np.uint32), 0.0, 1.0, got)
-    assert got[0] == 0.0
-    assert got[1] == 1.0 - 2.0**-24
+    uniform_from_words(np.array([0, 0xFFFFFFFF], np.uint32), low, high, got)
+    assert got[0] == np.dtype(kind).type(low)
+    assert got[1] < np.dtype(kind).type(high)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 5, 3)])

@@ -18,10 +18,12 @@ class Codes:
         self.losses = []
 
     def set_code(self, tensor, row, column, code):
+        """Change one code, and note which."""
         self.changes.append((tensor, row, column))
         self.codes[tensor][row, column] = code
 
     def loss(self):
+        """The loss, noted too."""
         self.losses.append(self._loss(self.codes))
         return self.losses[-1]
 

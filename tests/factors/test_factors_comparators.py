@@ -24,12 +24,15 @@ class Coded:
         self.mix, self.goal = draw("mix", (5, 8)), draw("goal", (5,))
 
     def set_code(self, tensor, row, column, code):
+        """Change one code."""
         self.codes[tensor][row, column] = code
 
     def loss_of(self, codes):
+        """The loss of any codes."""
         return float(((self.mix @ np.concatenate([array.ravel() for array in codes.values()]) - self.goal) ** 2).sum())
 
     def loss(self):
+        """The loss of its own codes."""
         return self.loss_of(self.codes)
 
 

@@ -31,15 +31,17 @@ class Matrix:
     def __init__(self, level, dtype, w=None):
         self.level, self.dtype = level, np.dtype(dtype)
         self.w = draw("w", (ROWS, COLUMNS), dtype=dtype) if w is None else w.astype(dtype)
-        self.scales = ParameterSet({name: (self.w.shape[1],) for name in level.scale_names}, dtype)
+        self.scales = ParameterSet(dict.fromkeys(level.scale_names, (self.w.shape[1],)), dtype)
         level.measure(self.w, self.scales)
         self.codes, self.w_eff = np.full_like(self.w, np.nan), np.full_like(self.w, np.nan)
         self.quantize()
 
     def quantize(self):
+        """Codes and effective weights of the weights and scales that are."""
         self.level.quantize(self.w, self.scales, self.codes, self.w_eff)
 
     def effective(self):
+        """Effective weights of the codes that are."""
         out = np.full_like(self.w, np.nan)
         self.level.effective(self.codes, self.scales, out)
         return out

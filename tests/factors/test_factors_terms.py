@@ -41,9 +41,11 @@ class Case:
         self.context.hyper = dict.fromkeys(level.hyper_names, 1.5)
 
     def evaluate(self):
+        """Value and gradients."""
         return self.level.evaluate(self.student, self.teachers, self.batch, self.context)
 
     def value(self):
+        """The scalar whose gradients the term gives."""
         return mean_of(np.asarray(self.evaluate().value))
 
 

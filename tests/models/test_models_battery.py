@@ -22,7 +22,7 @@ class Case:
         self.network = cell.example().build(INPUTS, outputs, 0.1, dtype)
         self.parameters = self.network.initial_parameters(STREAM.child("parameters"), dtype)
         for name, array in self.parameters.items():
-            array += STREAM.child(name).uniform(1, array.shape, -0.2, 0.2, "float32").astype(dtype)
+            array[...] += STREAM.child(name).uniform(1, array.shape, -0.2, 0.2, "float32").astype(dtype)
         self.inputs = STREAM.uniform(0, (steps, batch, INPUTS), -1.0, 1.0, "float32").astype(dtype)
         self.slopes = {
             name: STREAM.child(name).uniform(2, (steps, batch, *shape), -1.0, 1.0, "float32").astype(dtype)

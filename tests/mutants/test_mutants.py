@@ -28,29 +28,42 @@ class Mutant:
 
 MUTANTS = {
     "sign of the tau gradient": Mutant(
-        "core/cfc.py", "* slope * sign, count)", "* slope * (splat_like(0.0, tau) - sign), count)", "gradients_of_a_float_teacher"
+        "core/cfc.py",
+        "* slope * sign, count)",
+        "* slope * (splat_like(0.0, tau) - sign), count)",
+        "gradients_of_a_float_teacher",
     ),
     "no gradient of the scales": Mutant(
-        "core/quantize.py", "        store_part(dscale, column, total, count)", "        store_part(dscale, column, total - total, count)",
+        "core/quantize.py",
+        "store_part(dscale, column, total, count)",
+        "store_part(dscale, column, total - total, count)",
         "gradients_of_scales",
     ),
     "mask shifted by a half": Mutant(
-        "factors/gradient/smoothstep.py", "t = clipped((a - boundary) * steepness + half, zero, one)",
-        "t = clipped((a - boundary) * steepness, zero, one)", "gradients_through_a_shape",
+        "factors/gradient/smoothstep.py",
+        "t = clipped((a - boundary) * steepness + half, zero, one)",
+        "t = clipped((a - boundary) * steepness, zero, one)",
+        "gradients_through_a_shape",
     ),
     "alpha and 1 - alpha swapped": Mutant(
-        "factors/distillation/trajectory.py", "return self.start + (self.end - self.start) * progress.fraction",
-        "return 1.0 - (self.start + (self.end - self.start) * progress.fraction)", "trajectory_weight_grows",
+        "factors/distillation/trajectory.py",
+        "return self.start + (self.end - self.start) * progress.fraction",
+        "return 1.0 - (self.start + (self.end - self.start) * progress.fraction)",
+        "trajectory_weight_grows",
     ),
     "search on evaluation data": Mutant(
-        "tasks/sine.py", 'return _RandomPhases(self, stream("calibration"), dtype).batch(0)', "return self.evaluation_batch(dtype)",
+        "tasks/sine.py",
+        'return _RandomPhases(self, stream("calibration"), dtype).batch(0)',
+        "return self.evaluation_batch(dtype)",
         "search_never_sees_evaluation_data",
     ),
     "a stream shared between replicates": Mutant(
-        "core/random.py", 'f"kdrun:{self.seed}:{self.replicate}:{self.purpose}"', 'f"kdrun:{self.seed}:{self.purpose}"',
+        "core/random.py",
+        'f"kdrun:{self.seed}:{self.replicate}:{self.purpose}"',
+        'f"kdrun:{self.seed}:{self.purpose}"',
         "replicates_share_nothing",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CHECKS)

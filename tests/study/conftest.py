@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from pydantic import Field, model_validator
 
 import kdrun.tasks.discover
 from kdrun.errors import StudyError
@@ -134,6 +135,13 @@ class Lonely(Task):
 
     effort: int = 1
     spread: tuple[float, float] = (0.0, 1.0)
+    extra: dict[str, Any] = Field(default={})
+    muted: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_effort_when_muted(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return {**data, "effort": 0} if data.get("muted") is True else data
 
 
 @pytest.fixture

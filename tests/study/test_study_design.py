@@ -151,7 +151,10 @@ def test_a_granularity_is_merged_into_the_quantizer_of_another_factor(
     quantizer = discover.families()["quantizer"].contract
     add_family("quantizer", [make_level("binary", quantizer, granularity="per_row", scale="fixed")])
     add_family("granularity", [make_level("per_thing", discover.families()["granularity"].contract)])
-    factors = ["  quantizer: [ternary, binary]\n", "  granularity: [per_row, per_thing]\n"]
+    factors = [
+        "  quantizer: [ternary, {name: binary, granularity: per_row}]\n",
+        "  granularity: [per_row, per_thing]\n",
+    ]
     start, end = sine.index("  gradient:"), sine.index("replicates")
     text = sine[:start] + "".join(reversed(factors) if swapped else factors) + sine[end:]
     found = [t.sections["student"]["quantizer"] for t in treatments(load(text))]
@@ -177,6 +180,26 @@ def test_a_combination_that_cannot_be_is_named(load: Load, sine: str) -> None:
     assert str(caught.value).startswith("treatment 4 (steps=50000, dt=10): task: steps·dt reaches")
 
 
+def test_treatments_that_come_to_the_same_are_refused(load: Load, lonely: str) -> None:
+    """One run under two numbers would be counted twice."""
+    study = load(lonely.replace("factors:\n", "factors:\n  muted: {sets: task.muted, levels: [false, true]}\n"))
+    with pytest.raises(StudyError) as caught:
+        treatments(study)
+    first, second = "treatment 2 (muted=true, effort=1)", "treatment 4 (muted=true, effort=2)"
+    assert str(caught.value) == f"{second}: it is the same as {first}; its factors make no difference there"
+
+
+def test_not_every_impossible_combination_is_listed(load: Load, sine: str) -> None:
+    """Twenty are enough to see what is wrong."""
+    steps, times = ", ".join(str(step) for step in range(50_000, 50_020)), ", ".join(f"{n}.5" for n in range(10, 30))
+    factors = f"  steps: {{sets: task.steps, levels: [50, {steps}]}}\n  dt: {{sets: task.dt, levels: [0.1, {times}]}}\n"
+    start, end = sine.index("  gradient:"), sine.index("replicates")
+    study = load(sine[:start] + factors + sine[end:])
+    with pytest.raises(StudyError) as caught:
+        treatments(study)
+    assert len(caught.value.mistakes) == 20
+
+
 def test_treatments_are_frozen(load: Load, sine: str) -> None:
     """Rooms hand treatments on and change nothing in them."""
     treatment = treatments(load(sine))[0]
@@ -189,8 +212,8 @@ def test_a_task_without_networks_has_no_sections(load: Load, lonely: str) -> Non
     """Only the task is left."""
     got = treatments(load(lonely))
     assert [t.sections for t in got] == [
-        {"task": {"name": "lonely", "effort": 1, "spread": [0.0, 1.0]}},
-        {"task": {"name": "lonely", "effort": 2, "spread": [0.0, 1.0]}},
+        {"task": {"name": "lonely", "effort": effort, "spread": [0.0, 1.0], "extra": {}, "muted": False}}
+        for effort in (1, 2)
     ]
 
 

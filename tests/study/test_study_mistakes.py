@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from kdrun.factors import discover
+
 Mistakes = Callable[..., list[str]]
 Change = Callable[[str, str], str]
 
@@ -385,7 +387,8 @@ def test_two_factors_cannot_set_one_key(change: Change, mistakes: Mistakes) -> N
 def test_a_factor_cannot_set_a_part_of_what_a_family_sets(change: Change, mistakes: Mistakes) -> None:
     """Which level a parameter belongs to would depend on the treatment."""
     got = mistakes(change("model.hidden", "student.gradient.beta_end"))
-    assert got[0].startswith("10:3: factors.width: sets student.gradient.beta_end, and the factor 'gradient' sets")
+    text = "10:3: factors.width: sets student.gradient.beta_end, and the factor 'gradient' sets student.gradient"
+    assert got == [f"{text}; set each key by one factor"]
 
 
 def test_unused_sections_are_refused(lonely: str, mistakes: Mistakes) -> None:
@@ -413,6 +416,46 @@ def test_comparators_claimed_to_be_complete_must_exist(change: Change, mistakes:
     assert got == [
         "16:43: criteria[0].claim.complete: the study has no comparators; list some, or remove the criterion"
     ]
+
+
+def test_a_parameter_that_every_level_sets_is_not_given_beside(change: Change, mistakes: Mistakes) -> None:
+    """It would be used by no treatment."""
+    levels = "[{name: smoothstep, beta_end: 4}, {name: smoothstep, beta_end: 5}]"
+    got = mistakes(change("[ste, smoothstep]", levels).replace("init: teacher", "gradient: {beta_end: 9}"))
+    text = "6:22: student.gradient.beta_end: the levels of the factor 'gradient' all set this key; remove it here"
+    assert got == [text]
+
+
+def test_a_factor_has_a_limit(change: Change, mistakes: Mistakes) -> None:
+    """Each level is checked by itself, so there must be an end to them."""
+    levels = ", ".join(str(level) for level in range(1, 1002))
+    got = mistakes(change("[16, 32]", f"[{levels}]"))
+    assert got == ["10:39: factors.width.levels: found 1,001 levels; at most 1,000 are allowed"]
+
+
+def test_a_criterion_cannot_be_given_twice(sine: str, mistakes: Mistakes) -> None:
+    """Tables tell criteria apart by their names."""
+    got = mistakes(sine.replace("keep: all\n", "  - {name: good enough, claim: {complete: true}}\n"))
+    assert got == ["18:12: criteria[1].name: the criterion 'good enough' is given twice"]
+
+
+def test_a_mistake_in_a_nested_family_is_its_own(
+    sine: str,
+    mistakes: Mistakes,
+    add_family: Callable[..., None],
+    make_level: Callable[..., object],
+) -> None:
+    """A wrong granularity is not blamed on the quantizer that it is a part of."""
+    add_family("quantizer", [make_level("binary", discover.families()["quantizer"].contract, granularity="per_row")])
+    start, end = sine.index("  gradient:"), sine.index("replicates")
+    text = f"{sine[:start]}  granularity: [per_row, 3]\n  quantizer: [ternary, binary]\n{sine[end:]}"
+    assert mistakes(text)[0].startswith("8:26: factors.granularity[1]: found 3; text is allowed")
+
+
+def test_infinities_are_refused_where_nothing_else_does(lonely: str, mistakes: Mistakes) -> None:
+    """A task of the user's may take whatever it is given."""
+    got = mistakes(lonely.replace("task: lonely", "task: {name: lonely, extra: {deep: [1, .inf]}}"))
+    assert got == ["3:40: task.extra.deep[1]: found inf; a finite number is allowed"]
 
 
 def test_a_design_has_a_limit(change: Change, mistakes: Mistakes) -> None:

@@ -54,6 +54,12 @@ def test_a_later_override_of_the_whole_replaces_the_part(load: Load, sine: str) 
     assert load(sine, "teacher.optimizer.lr=x", "teacher.optimizer=adam")
 
 
+def test_a_mistake_in_a_later_override_is_not_shown_at_an_earlier_one(mistakes: Mistakes, sine: str) -> None:
+    """What an override replaced is forgotten, its place too."""
+    got = mistakes(sine, "teacher.optimizer.lr=x", "teacher.optimizer={name: adam, lr: y}")
+    assert [line.split(": ")[0] for line in got] == ["--set teacher.optimizer={name"]
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [

@@ -140,6 +140,11 @@ def test_a_byte_order_mark_and_windows_lines_are_accepted(sine: str, load: Load)
     assert load(b"\xef\xbb\xbf" + sine.replace("\n", "\r\n").encode()) == load(sine)
 
 
+def test_a_byte_order_mark_is_no_column(sine: str, mistakes: Mistakes) -> None:
+    """Places are those that an editor shows."""
+    assert mistakes(b"\xef\xbb\xbf" + sine.replace("schema: 1", "schema: 2").encode())[0].startswith("1:9: ")
+
+
 def test_places_count_characters(sine: str, mistakes: Mistakes) -> None:
     """A letter of two bytes is one column."""
     got = mistakes(sine.replace("{name: good enough,", "{name: größer, clam: 1,"))
