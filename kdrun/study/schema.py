@@ -208,7 +208,7 @@ class Study(Sections):
         return self.study
 
     def resolved(self) -> dict[str, Any]:
-        """The study as plain data with every default written out; read again, it gives an equal study.
+        """The study as plain data with every default written out; read again, it gives the same plain data and runs.
 
         Keys that a factor sets are left as the study has them: beside the factor, or not at all.
         """
@@ -223,8 +223,25 @@ class Study(Sections):
 
     @property
     def written_factors(self) -> dict[str, Any]:
-        """The factors as the study writes them, as plain data."""
-        return {name: factor.written for name, factor in self.factors.items()}
+        """The factors as plain data: levels of families with every parameter written out, others as they stand."""
+        return {name: self._written_factor(factor) for name, factor in self.factors.items()}
+
+    def _written_factor(self, factor: Factor) -> Any:
+        if factor.family is None:
+            return factor.written
+        pairs = zip(factor.written, factor.levels, strict=True)
+        return [self._written_level(factor, written, level.value) for written, level in pairs]
+
+    def _written_level(self, factor: Factor, written: Any, value: Any) -> Any:
+        """A level of a family. What is given beside the factor, or set by another one, is left to them."""
+        chosen = LevelChoice(factor.family or "").read(value)
+        beside = self._given.get(factor.key)
+        elsewhere = set(beside if isinstance(beside, dict) else ())
+        elsewhere |= {other.key[-1] for other in self.factors.values() if other.key[:-1] == factor.key}
+        parameters = {key: item for key, item in plain(chosen).items() if key not in elsewhere} if chosen else {}
+        if len(parameters) <= 1:
+            return written
+        return {**parameters, **(written if isinstance(written, dict) else {})}
 
 
 _REQUIRED = ["schema", "study", "task", "factors", "responses"]

@@ -44,10 +44,19 @@ def test_the_resolved_study_reads_back_to_an_equal_one(load: Load, change: Chang
     """Through plain data and through a file, with the same runs and the same text again."""
     study = load(change(old, new))
     again = load(study_text(study))
-    assert again == study
+    assert again.resolved() == study.resolved()
     assert read_study(json.loads(json.dumps(study.resolved()))).resolved() == study.resolved()
     assert study_text(again) == study_text(study)
     assert plan(again).runs == plan(study).runs
+
+
+def test_parameters_of_levels_are_written_out(load: Load, change: Change) -> None:
+    """A level of a family has all its parameters; one that is given beside the factor is left there."""
+    factors = load(change("keep: all", "keep: all")).resolved()["factors"]
+    assert factors["gradient"] == ["ste", {"name": "smoothstep", "beta_start": 1.0, "beta_end": 20.0}]
+    beside = load(change("init: teacher", "gradient: {beta_end: 9}")).resolved()
+    assert beside["factors"]["gradient"] == ["ste", {"name": "smoothstep", "beta_start": 1.0}]
+    assert beside["student"]["gradient"] == {"beta_end": 9}
 
 
 def test_every_default_is_written_out(load: Load) -> None:
