@@ -208,7 +208,7 @@ class _NumericCheck:
 
     def value(self) -> float:
         """The whole loss at the weights, scales and own arrays as they are now."""
-        return self.objective.evaluate(self.batch, self.progress).value + self.objective.penalty()[0]
+        return self.objective.value(self.batch, self.progress)
 
     def errors(self) -> Iterator[Array]:
         """Relative errors, group by group; no parameter is left out."""

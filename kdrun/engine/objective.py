@@ -131,6 +131,17 @@ class Objective:
 
         `finish` turns them into gradients of latent parameters and scales.
         """
+        losses = self._losses(batch, progress)
+        self._own_gradients(losses.results)
+        self._assign_credit(losses.student, self._sum_outputs(losses.results, losses.weights), batch)
+        supervised = mean_of(losses.results[SUPERVISED].result.value)
+        return Evaluation(losses.value, supervised, losses.student, losses.teachers)
+
+    def value(self, batch: Batch, progress: Progress) -> float:
+        """Value of the whole loss at the present weights, without gradients."""
+        return self._losses(batch, progress).value + self.penalty()[0]
+
+    def _losses(self, batch: Batch, progress: Progress) -> _Losses:
         student = self.forward(batch.inputs, self.want)
         teachers = self._run_teachers(batch)
         hyper = {
@@ -138,15 +149,12 @@ class Objective:
             for name, level in self.recipe.hyper.items()
         }
         results = self._evaluate_terms(student, teachers, batch, progress, hyper)
-        sample_values = self._sample_values(results, student)
-        weights = self._sample_weights(sample_values, teachers, batch)
+        values = self._sample_values(results)
+        weights = self._sample_weights(values, teachers, batch)
         if weights is not None:
-            sample_values = sample_values * weights
+            values = values * weights
             self._evaluate_weighted(results, student, teachers, batch, weights)
-        value = mean_of(sample_values) + self._batch_value(results)
-        self._own_gradients(results)
-        self._assign_credit(student, self._sum_outputs(results, weights), batch)
-        return Evaluation(value, mean_of(results[SUPERVISED].result.value), student, teachers)
+        return _Losses(mean_of(values) + self._batch_value(results), results, weights, student, teachers)
 
     def finish(self, progress: Progress) -> float:
         """Slot 5 and penalties: gradients of latent parameters and scales. Returns the value of the penalties."""
@@ -193,7 +201,7 @@ class Objective:
             results[name] = _Weighted(term, weight, term.evaluate(student, teachers, batch, context))
         return results
 
-    def _sample_values(self, results: dict[str, _Weighted], student: Arrays) -> Array:
+    def _sample_values(self, results: dict[str, _Weighted]) -> Array:
         """Σ of weighted per-sample values, float64 [B]."""
         per_sample = [entry for entry in results.values() if entry.term.per_sample]
         total = np.zeros(per_sample[0].result.value.size)
@@ -268,6 +276,17 @@ class _Weighted:
     term: Term
     weight: float
     result: TermResult
+
+
+@dataclass(frozen=True)
+class _Losses:
+    """The terms of one evaluation: their value in all, each of them, sample weights, and the outputs they came from."""
+
+    value: float
+    results: dict[str, _Weighted]
+    weights: Array | None
+    student: Arrays
+    teachers: tuple[Arrays, ...]
 
 
 def _add_gradients(total: dict[str, Array], entry: _Weighted) -> None:

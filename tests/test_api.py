@@ -1,0 +1,142 @@
+"""kdrun from Python: load, run, open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kdrun
+from kdrun.api import check_gradients
+from kdrun.errors import Interrupted, UsageError
+from kdrun.listener import Listener
+from kdrun.store.runs import Store
+
+TINY = """
+schema: 1
+study: tiny
+task: {name: sine, steps: 6, sequences: 2, eval: {phases: 4, steps: 6}}
+model: {hidden: 3}
+teacher: {epochs: 6}
+student: {epochs: 5}
+factors:
+  gradient: [ste, smoothstep]
+  rate: {sets: student.optimizer.lr, levels: [1e-3, 1e-2]}
+replicates: 2
+responses:
+  - {name: eval_mse, scale: log10, better: lower}
+comparators: [post_training]
+"""
+RUNS = 2 * (1 + 4 + 1)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+class Recorder(Listener):
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.titles: list[str] = []
+        self.stop_after = stop_after
+
+    def finished(self, run, outcome) -> None:
+        assert outcome.status == "done", outcome.error
+        self.titles.append(run.title)
+        if len(self.titles) == self.stop_after:
+            raise KeyboardInterrupt
+
+
+def test_a_study_runs_and_its_results_open(tiny, tmp_path):
+    """What `run` returns and what `open_results` reads later are the same tables."""
+    recorder = Recorder()
+    results = kdrun.run(kdrun.load_study(tiny), results=tmp_path / "out", workers=1, listener=recorder)
+    again = kdrun.open_results(tmp_path / "out" / "tiny")
+    assert len(recorder.titles) == RUNS == len(results.runs)
+    assert results.exit_code == 0
+    assert again.results_digest == results.results_digest
+    assert again.effects.equals(results.effects)
+    assert set(results.effects["term"]) == {"gradient", "rate", "gradient:rate"}
+
+
+def test_levels_are_shown_as_the_study_writes_them(tiny, tmp_path):
+    """1e-3 stays 1e-3 in the table of runs."""
+    results = kdrun.run(kdrun.load_study(tiny), results=tmp_path / "out", workers=1)
+    assert set(results.runs.query("kind == 'treatment'")["rate"]) == {"1e-3", "1e-2"}
+
+
+def test_an_interruption_keeps_what_is_finished(tiny, tmp_path):
+    """After Ctrl-C the stored runs stay, and the next call does the others, with the bits of an undisturbed study."""
+    study = kdrun.load_study(tiny)
+    with pytest.raises(Interrupted, match=r"5 of 12 runs"):
+        kdrun.run(study, results=tmp_path / "out", workers=1, listener=Recorder(stop_after=5))
+    rest = Recorder()
+    resumed = kdrun.run(study, results=tmp_path / "out", workers=1, listener=rest)
+    assert len(rest.titles) == RUNS - 5
+    assert resumed.results_digest == kdrun.run(study, results=tmp_path / "other", workers=1).results_digest
+
+
+def networks_in(folder: Path) -> set[str]:
+    with Store.open(folder, read_only=True) as store:
+        return store.with_parameters()
+
+
+@pytest.mark.parametrize(("keep", "count"), [("all", RUNS), ("best", 4), ("none", 0)])
+def test_keep_says_which_networks_stay(tiny, tmp_path, keep, count):
+    """All of them, the best of each treatment, or none; the digest is the same."""
+    study = kdrun.load_study(tiny, [f"keep={keep}"])
+    results = kdrun.run(study, results=tmp_path / keep, workers=1)
+    assert len(networks_in(results.folder)) == count
+    full = kdrun.run(kdrun.load_study(tiny), results=tmp_path / "full", workers=1)
+    assert results.results_digest == full.results_digest
+
+
+def test_a_teacher_whose_network_was_let_go_is_trained_again(tiny, tmp_path):
+    """With keep: none a new level needs the teachers once more, and their bits are the same."""
+    first = kdrun.run(kdrun.load_study(tiny, ["keep=none"]), results=tmp_path, workers=1)
+    more = kdrun.load_study(tiny, ["keep=none", "factors.gradient=[ste, smoothstep, smoothstep_unit]"])
+    recorder = Recorder()
+    second = kdrun.run(more, results=tmp_path, workers=1, listener=recorder)
+    assert sum(title.startswith("teacher") for title in recorder.titles) == 2
+    old = first.runs.set_index("run_id")["eval_mse"]
+    new = second.runs.set_index("run_id")["eval_mse"]
+    np.testing.assert_array_equal(new[old.index.intersection(new.index)], old[old.index.intersection(new.index)])
+
+
+def test_a_folder_that_is_no_results_folder_is_refused(tmp_path):
+    """It says what is missing."""
+    with pytest.raises(UsageError, match=r"study\.yaml"):
+        kdrun.open_results(tmp_path)
+
+
+def test_a_folder_with_something_else_in_it_is_not_touched(tiny, tmp_path):
+    """Files that are not kdrun's are neither overwritten nor removed, not even by `fresh`."""
+    folder = tmp_path / "out" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "thesis.tex").write_text("precious")
+    with pytest.raises(UsageError, match="fresh"):
+        kdrun.run(kdrun.load_study(tiny), results=tmp_path / "out", workers=1)
+    kdrun.run(kdrun.load_study(tiny), results=tmp_path / "out", workers=1, fresh=True)
+    assert (folder / "thesis.tex").read_text() == "precious"
+
+
+def test_only_the_combinations_of_the_study_are_checked(tiny):
+    """Its float teacher and its two shapes, at two ends of training, in two precisions."""
+    rows = check_gradients(kdrun.load_study(tiny))
+    assert len(rows) == 3 * 2 * 2
+    assert all(row.passed for row in rows)
+
+
+def test_a_failed_run_is_told_and_tried_again(tiny, tmp_path, monkeypatch):
+    """A run that raises is `failed` with its traceback, code 1; the next call tries it again."""
+    study = kdrun.load_study(tiny)
+    broken = kdrun.load_study(tiny, ["student.quantizer=float"])
+    results = kdrun.run(broken, results=tmp_path / "broken", workers=1)
+    failed = results.runs.query("status == 'failed'")
+    assert set(failed["kind"]) == {"comparator"}
+    assert failed["error"].str.contains("quantizer is float").all()
+    assert results.exit_code == 1
+    assert kdrun.run(study, results=tmp_path / "whole", workers=1).exit_code == 0
