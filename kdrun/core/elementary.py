@@ -242,7 +242,7 @@ _cos_polynomial = _by_precision(_cos_polynomial_single, _cos_polynomial_double)
 def _sine_after_quarters(x, quarters):
     """sin(x + quarters·π/2): the polynomial of sin or cos on |r| ≤ π/4, by the parity of the quadrant.
 
-    r = x − n·π/2 in three parts; the first step is exact, for n·(high part) and x are multiples of 2⁻²³ (2⁻⁵²).
+    r = x − n·π/2 in three parts, the first of them exact (docs/derivations/elementary.md).
     """
     rounded = fma(x, splat_like(0.6366197723675814, x), _rounder(x))
     n, quadrant = rounded - _rounder(x), _low_bits(rounded) + quarters

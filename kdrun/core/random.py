@@ -64,18 +64,19 @@ def philox_fill(key, step, words):
 
 
 @kernel
-def uniform_from_words(words, low, high, out):
+def uniform_from_words(words, low, high, largest, out):
     """Numbers in [low, high) from raw integers.
 
     Equation
-        out = low + (high − low)·(words >> 8)·2⁻²⁴, every operation rounded to the dtype of `out`
+        out = min(low + (high − low)·(words >> 8)·2⁻²⁴, largest), every operation rounded to the dtype of `out`
     Parameters
-        words: uint32 [n]. low, high: numbers. out: float32 or float64 [n], overwritten.
+        words: uint32 [n]. low, high: numbers. largest: the number just below `high`, for the sum may round up to it.
+        out: float32 or float64 [n], overwritten.
     """
     kind = out.dtype.type
-    start, width, unit = kind(low), kind(high) - kind(low), kind(2.0**-24)
+    start, width, unit, last = kind(low), kind(high) - kind(low), kind(2.0**-24), kind(largest)
     for i in range(out.size):
-        out[i] = start + width * (kind(words[i] >> np.uint32(8)) * unit)
+        out[i] = min(start + width * (kind(words[i] >> np.uint32(8)) * unit), last)
 
 
 @dataclass(frozen=True)
@@ -105,5 +106,6 @@ class Stream:
     def uniform(self, step: int, shape: tuple[int, ...], low: float, high: float, dtype: DTypeLike) -> NDArray[Any]:
         """Numbers in [low, high) with 24 random bits each, so that both precisions see the same ones."""
         out = np.empty(int(np.prod(shape, dtype=np.int64)), dtype)
-        uniform_from_words(self.words(step, out.size), low, high, out)
+        kind = out.dtype.type
+        uniform_from_words(self.words(step, out.size), low, high, float(np.nextafter(kind(high), kind(low))), out)
         return out.reshape(shape)

@@ -24,10 +24,10 @@ MOST_ULP = 2.0
 # What docs/derivations/elementary.md says was measured, rounded up: a change that costs accuracy is seen before 2 ulp.
 MEASURED = {
     "exp": {"float32": 0.90, "float64": 0.90},
-    "sigmoid": {"float32": 1.50, "float64": 1.40},
-    "tanh": {"float32": 1.30, "float64": 1.40},
+    "sigmoid": {"float32": 1.50, "float64": 1.45},
+    "tanh": {"float32": 1.30, "float64": 1.45},
     "sin": {"float32": 1.55, "float64": 1.55},
-    "cos": {"float32": 1.55, "float64": 1.40},
+    "cos": {"float32": 1.55, "float64": 1.55},
     "log": {"float32": 0.85, "float64": 0.85},
 }
 SMALLEST = {np.dtype(np.float32): 1e-45, np.dtype(np.float64): 5e-324}

@@ -133,7 +133,7 @@ def test_floats_are_made_as_written(kind):
     """out = low + (high − low)·(word >> 8)·2⁻²⁴, each operation rounded to the dtype."""
     raw = np.array([0, 255, 256, 0x80000000, 0xFFFFFFFF, 0x12345678], np.uint32)
     got = np.empty(raw.size, kind)
-    uniform_from_words(raw, -0.3, 0.7, got)
+    uniform_from_words(raw, -0.3, 0.7, 0.7, got)
     number = np.dtype(kind).type
     steps = [number(int(word) >> 8) * number(2.0**-24) for word in raw]
     assert_bits(got, np.array([number(-0.3) + (number(0.7) - number(-0.3)) * step for step in steps]))
@@ -146,7 +146,8 @@ def test_floats_are_made_as_written(kind):
 def test_numbers_stay_within_their_range(low, high, kind):
     """The smallest word gives the lower end, and the largest a number below the upper end: [low, high)."""
     got = np.empty(2, kind)
-    uniform_from_words(np.array([0, 0xFFFFFFFF], np.uint32), low, high, got)
+    largest = float(np.nextafter(np.dtype(kind).type(high), np.dtype(kind).type(low)))
+    uniform_from_words(np.array([0, 0xFFFFFFFF], np.uint32), low, high, largest, got)
     assert got[0] == np.dtype(kind).type(low)
     assert got[1] < np.dtype(kind).type(high)
 
@@ -164,5 +165,5 @@ def test_words_are_only_read():
     """Making floats leaves the raw integers alone."""
     raw = drawn(5, 0, 9)
     before = raw.copy()
-    uniform_from_words(raw, 0.0, 1.0, np.empty(9))
+    uniform_from_words(raw, 0.0, 1.0, 1.0, np.empty(9))
     np.testing.assert_array_equal(raw, before)

@@ -101,7 +101,7 @@ def double_errors(function: Elementary, x: Any) -> Any:
 def _lines() -> Iterator[str]:
     for name, function in FUNCTIONS.items():
         single = single_errors(function, single_arguments(function, 997)).max()
-        double = double_errors(function, double_arguments(function, 100_000)).max()
+        double = max(double_errors(function, double_arguments(function, 100_000, seed)).max() for seed in (3, 4))
         yield f"{name:8} float32 {single:.2f}  float64 {double:.2f}\n"
 
 

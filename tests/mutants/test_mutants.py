@@ -40,13 +40,13 @@ MUTANTS = {
         "gradients_of_scales",
     ),
     "mask shifted by a half": Mutant(
-        "factors/gradient/smoothstep.py",
-        "t = clipped((a - boundary) * steepness + half, zero, one)",
-        "t = clipped((a - boundary) * steepness, zero, one)",
+        "factors/gradient/__init__.py",
+        "return clipped((a - boundary) * splat_like(beta, w) + half, zero, one)",
+        "return clipped((a - boundary) * splat_like(beta, w), zero, one)",
         "gradients_through_a_shape",
     ),
     "alpha and 1 - alpha swapped": Mutant(
-        "factors/distillation/trajectory.py",
+        "factors/distillation/__init__.py",
         "return self.start + (self.end - self.start) * progress.fraction",
         "return 1.0 - (self.start + (self.end - self.start) * progress.fraction)",
         "trajectory_weight_grows",

@@ -1,6 +1,13 @@
 """Distillation of hidden states from the teacher."""
 
-from kdrun.factors.contract import Family, Term
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from kdrun.core.losses import hidden_distance
+from kdrun.factors.contract import Arrays, Batch, Context, Family, Progress, Term, TermResult
 
 FAMILY = Family(
     name="distillation",
@@ -9,3 +16,28 @@ FAMILY = Family(
     default=None,
     title="what the student learns from the teacher's hidden states",
 )
+
+
+class HiddenDistance(Term):
+    """Half the mean squared distance from the first teacher's hidden states; shares the loss with the task by α."""
+
+    want: ClassVar[frozenset[str]] = frozenset({"hidden"})
+    teacher_want: ClassVar[frozenset[str]] = frozenset({"hidden"})
+
+    start: float
+    end: float
+
+    def weight(self, progress: Progress) -> float:
+        """α, linear in progress from `start` to `end`."""
+        return self.start + (self.end - self.start) * progress.fraction
+
+    def supervised_weight(self, progress: Progress) -> float:
+        """1 − α."""
+        return 1.0 - self.weight(progress)
+
+    def evaluate(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> TermResult:
+        """Distance from the first teacher's states on the same inputs."""
+        hidden = student["hidden"]
+        value, dhidden = np.empty(hidden.shape[1]), np.empty_like(hidden)
+        hidden_distance(hidden, teachers[0]["hidden"], value, dhidden)
+        return TermResult(value, {"hidden": dhidden})

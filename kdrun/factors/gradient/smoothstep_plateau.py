@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from kdrun.core.elementary import nearest_integer
 from kdrun.core.jit import kernel
 from kdrun.core.quantize import clipped
 from kdrun.core.vector import LANES, absolute, load_part, select, splat_like, store_part
-from kdrun.factors.contract import Array, GradientShape, Progress
+from kdrun.factors.contract import Array, Progress
+from kdrun.factors.gradient import Hardening
 
 
 @kernel
@@ -36,19 +36,12 @@ def plateau_mask(w: Array, unit: Array, max_code: int, beta: float, mask: Array)
             store_part(mask, (row, column), select(z < one, inside, zero), count)
 
 
-class SmoothstepPlateau(GradientShape):
+class SmoothstepPlateau(Hardening):
     """Gradients pass at the codes and are blocked between them."""
 
     name: ClassVar[str] = "smoothstep_plateau"
     equation: ClassVar[str] = "m(w) = 1 − z²(3 − 2z) for z < 1, else 0; z = β·distance of w/s from the nearest code"
     source: ClassVar[str] = "an earlier C program of the sine study, which had the window at the codes"
-
-    beta_start: float = Field(1.0, ge=1.0, le=1e6, description="β of the first step: windows that touch each other")
-    beta_end: float = Field(20.0, ge=1.0, le=1e6, description="β that the last step approaches")
-
-    def beta(self, progress: Progress) -> float:
-        """β grows linearly with progress."""
-        return self.beta_start + (self.beta_end - self.beta_start) * progress.fraction
 
     def mask(self, w_latent: Array, unit: Array, max_code: int, progress: Progress, mask: Array) -> bool:
         """Write the window."""

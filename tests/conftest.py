@@ -1,4 +1,4 @@
-"""What all tests of the core share."""
+"""What tests of several rooms share."""
 
 from __future__ import annotations
 
