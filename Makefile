@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+NUMERIC := tests/core tests/models tests/factors
 
 .PHONY: sine test check slow bench results clean
 
@@ -12,15 +13,15 @@ sine: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto -m "not slow"
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n auto -m "not slow" tests/core tests/factors
-	NUMBA_BOUNDSCHECK=1 KDRUN_CACHE_DIR=$(VENV)/boundscheck $(BIN)/python -m pytest -q -n auto -m "not slow" tests/core
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n auto -m "not slow" $(NUMERIC) --cov --cov-report=term:skip-covered
+	NUMBA_BOUNDSCHECK=1 KDRUN_CACHE_DIR=$(VENV)/boundscheck $(BIN)/python -m pytest -q -n auto -m "not slow" $(NUMERIC)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n auto -m "not slow" -x tests/core tests/factors tests/study tests/stats
+	$(BIN)/python -m pytest -q -n auto -m "not slow" -x $(NUMERIC) tests/study tests/stats
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
