@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_techniques
 from kdrun.engine.local import processes, worker_count
+from kdrun.engine.probe import Probe
 from kdrun.engine.run import Finished, techniques
 from kdrun.engine.schedule import Schedule, carry_out, finished_of
 from kdrun.errors import GradientCheckFailed, Interrupted, UsageError
@@ -39,11 +40,13 @@ def open_results(folder: Path | str) -> Results:
 
 def check_all_gradients(tolerance: float = 1e-3) -> list[GradientCheck]:
     """Check every combination of every technique, task and network that there is."""
-    found = [cls for cls in tasks().values() if issubclass(cls, TrainingTask)]
+    trained: list[type[TrainingTask]] = [Probe, *(cls for cls in tasks().values() if issubclass(cls, TrainingTask))]
     combinations = [
-        combination for task in found for cell in cells().values()
+        combination
+        for task in trained
+        for cell in cells().values()
         for combination in all_combinations(task.example(), cell.example())
-    ]  # fmt: skip
+    ]
     return list(check(combinations, tolerance))
 
 
