@@ -17,6 +17,8 @@ import pytest
 
 from tests.cli.command import KDRUN, ROOT, SMOKE, digest_of, kdrun
 
+# Criteria have no part in the bits; without them nothing is run a second time, and one worker starts sooner than two.
+PLAIN = ("--set", "criteria=[]", "--workers", "1")
 RUNS_COLUMNS = [
     "run_id", "kind", "treatment", "replicate", "comparator", "gradient", "distillation", "width", "status",
     "train_mse", "eval_mse", "vs_float", "vs_baseline", "seconds", "error",
@@ -83,7 +85,7 @@ def test_the_stored_study_has_every_default_and_runs_the_same(smoke, tmp_path):
     """study.yaml, run somewhere else, gives the same digest."""
     folder, output = smoke
     assert "beta_start: 1.0" in (folder / "study.yaml").read_text()
-    done = kdrun("factorial", folder / "study.yaml", "--results", tmp_path, "--quiet")
+    done = kdrun("factorial", folder / "study.yaml", "--results", tmp_path, "--quiet", *PLAIN)
     assert digest_of(done) == output.strip().split()[-1]
 
 
@@ -137,10 +139,10 @@ def test_a_new_level_adds_runs_and_a_removed_one_keeps_them(smoke, tmp_path):
     """With a level less the runs stay stored, unreported; back again, nothing is missing."""
     folder, output = smoke
     copy = copy_of(folder, tmp_path)
-    less = kdrun("factorial", SMOKE, "--results", tmp_path, "--set", "factors.gradient=[ste, smoothstep_unit]")
+    less = kdrun("factorial", SMOKE, "--results", tmp_path, "--set", "factors.gradient=[ste, smoothstep_unit]", *PLAIN)
     assert "8 of 26 runs to do" in less.stderr
     assert set(runs_of(copy).query("kind == 'treatment'")["gradient"]) == {"ste", "smoothstep_unit"}
-    back = kdrun("factorial", SMOKE, "--results", tmp_path)
+    back = kdrun("factorial", SMOKE, "--results", tmp_path, *PLAIN)
     assert "runs to do" not in back.stderr
     assert digest_of(back) == output.strip().split()[-1]
 
@@ -148,7 +150,7 @@ def test_a_new_level_adds_runs_and_a_removed_one_keeps_them(smoke, tmp_path):
 def test_another_seed_gives_another_digest(smoke, tmp_path):
     """The seed reaches the bits."""
     _, output = smoke
-    done = kdrun("factorial", SMOKE, "--results", tmp_path, "--seed", 7, "--quiet")
+    done = kdrun("factorial", SMOKE, "--results", tmp_path, "--seed", 7, "--quiet", *PLAIN)
     assert digest_of(done) != output.strip().split()[-1]
 
 
@@ -193,11 +195,13 @@ def test_a_teacher_that_misses_leaves_its_students_missing(tmp_path):
 
 def test_one_teacher_that_misses_does_not_stop_the_others(tmp_path):
     """Where only some teachers reach the bound, their students are trained."""
-    kdrun("factorial", SMOKE, "--results", tmp_path / "all", "--quiet")
+    kdrun("factorial", SMOKE, "--results", tmp_path / "all", "--quiet", *PLAIN)
     runs = runs_of(tmp_path / "all" / "smoke")
     teachers = runs[runs["kind"] == "teacher"].sort_values("eval_mse")
     bound = float(teachers["eval_mse"].iloc[1] + teachers["eval_mse"].iloc[2]) / 2
-    done = kdrun("factorial", SMOKE, "--results", tmp_path / "some", "--set", f"teacher.accept.eval_mse={bound!r}")
+    done = kdrun(
+        "factorial", SMOKE, "--results", tmp_path / "some", "--set", f"teacher.accept.eval_mse={bound!r}", *PLAIN
+    )
     assert done.returncode == 4
     found = runs_of(tmp_path / "some" / "smoke")
     trained = found[(found["kind"] == "treatment") & (found["status"] == "done")]
@@ -217,7 +221,7 @@ def test_a_failed_gradient_check_trains_nothing(tmp_path):
 
 def test_only_runs_the_treatments_asked_for(tmp_path):
     """--only width=4 leaves the other width's teachers and treatments missing."""
-    done = kdrun("factorial", SMOKE, "--results", tmp_path, "--only", "width=4", "--replicates", 1)
+    done = kdrun("factorial", SMOKE, "--results", tmp_path, "--only", "width=4", "--replicates", 1, "--workers", 1)
     runs = runs_of(tmp_path / "smoke")
     assert set(runs[runs["status"] == "done"]["width"]) == {"4"}
     assert set(runs[runs["status"] == "missing"]["width"]) == {"6"}
@@ -241,7 +245,7 @@ def test_fresh_asks_first(smoke, tmp_path):
     refused = kdrun("factorial", SMOKE, "--results", tmp_path, "--fresh")
     assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
     assert (copy / "runs.sqlite").exists()
-    done = kdrun("factorial", SMOKE, "--results", tmp_path, "--fresh", "--yes")
+    done = kdrun("factorial", SMOKE, "--results", tmp_path, "--fresh", "--yes", *PLAIN)
     assert "26 of 26 runs to do" in done.stderr
     assert digest_of(done) == output.strip().split()[-1]
 
@@ -260,34 +264,26 @@ def test_a_folder_without_its_runs_is_not_written_to(smoke, tmp_path):
 
 def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
     """Ctrl-C ends with code 130 and how to go on; done again, it has the digest of an undisturbed run."""
-    arguments = [
-        "factorial",
-        str(SMOKE),
-        "--results",
-        str(tmp_path),
-        "--set",
-        "student.epochs=3000",
-        "--replicates",
-        "4",
-    ]
+    options = ("--set", "student.epochs=2000", *PLAIN)
+    command = [KDRUN, "factorial", SMOKE, "--results", tmp_path, *options]
     process = subprocess.Popen(
-        [KDRUN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stderr is not None
-    seen = ""
-    while "[" not in seen.splitlines()[-1:].__str__()[2:3]:
+    said = ""
+    while "[1/26]" not in said:
         line = process.stderr.readline()
-        assert line, seen
-        seen += line
-    time.sleep(1.0)
+        assert line, said
+        said += line
+    time.sleep(0.3)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    stored = re.search(r"Interrupted: (\d+) of 52 runs are stored. Go on with: kdrun factorial", errors)
+    stored = re.search(r"Interrupted: (\d+) of 26 runs are stored. Go on with: kdrun factorial", errors)
     assert stored, errors
-    assert 0 < int(stored[1]) < 52
-    resumed = kdrun(*arguments)
-    assert f"{52 - int(stored[1])} of 52 runs to do" in resumed.stderr
-    undisturbed = kdrun(*arguments[:2], "--results", tmp_path / "other", *arguments[4:])
+    assert 0 < int(stored[1]) < 26
+    resumed = kdrun("factorial", SMOKE, "--results", tmp_path, *options)
+    assert f"{26 - int(stored[1])} of 26 runs to do" in resumed.stderr
+    undisturbed = kdrun("factorial", SMOKE, "--results", tmp_path / "other", *options)
     assert digest_of(resumed) == digest_of(undisturbed)

@@ -115,7 +115,7 @@ def test_some_treatment_pays_for_the_choice(drawn: Drawn) -> None:
     values = np.array([[1.0, 5.0], [1.2, 6.0], [0.9, 5.5], [1.1, 5.1]])
     drawn.treatments("mse", values.tolist(), LAYOUT)
     p = lambda x: stats.ttest_1samp(values[:, 0], x, alternative="less").pvalue  # noqa: E731
-    thresholds = np.linspace(1.05, 1.6, 400)
+    thresholds = np.linspace(1.05, 1.6, 40)
     met = {x: some(drawn, x).verdict == "supported" for x in thresholds}
     assert met == {x: p(x) <= 0.025 / 2 for x in thresholds}
     alone = {x: some(drawn, x, where={"width": 16}).verdict == "supported" for x in thresholds}
