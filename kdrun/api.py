@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kdrun.core.jit import sources_digest
 from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_techniques
 from kdrun.engine.local import processes, worker_count
 from kdrun.engine.probe import Probe
@@ -18,7 +20,7 @@ from kdrun.listener import Listener, Work
 from kdrun.models.discover import cells
 from kdrun.records import GradientCheck, Run
 from kdrun.report.manifest import environment
-from kdrun.results import Results, let_go_of_networks, missed, prepare_folder
+from kdrun.results import Results, let_go_of_networks, missed, prepare_folder, refuse_unfit
 from kdrun.store.digest import DigestRow, results_digest
 from kdrun.store.runs import Store
 from kdrun.study.design import Treatment
@@ -109,6 +111,7 @@ def run(
     """
     listener = listener or Listener()
     folder = Path(results) / study.study
+    refuse_unfit(folder, fresh)
     study_plan = plan(study)
     wanted = _wanted(study_plan, only or {})
     missing = wanted if fresh else _missing(folder, wanted)
@@ -202,6 +205,10 @@ def _carry_out(
     study, study_plan = found.study, found.plan
     with Store.open(found.folder) as store:
         store.save_gradient_checks(checks)
+        sources = _sources_digest()
+        others = sum(count for made_by, count in store.sources().items() if made_by != sources)
+        if others:
+            listener.noticed(f"{others} stored runs were made by another version of kdrun; --fresh runs them again")
         store.set_fact("environment", environment())
         if store.fact("start") is None:
             store.set_fact("start", _now())
@@ -212,7 +219,7 @@ def _carry_out(
         outcomes = carry_out(executor, schedule, in_flight=2 * workers)
         try:
             for run, outcome in outcomes:
-                store.commit([(run, outcome)])
+                store.commit([(run, outcome)], sources=sources)
                 listener.finished(run, outcome)
         except KeyboardInterrupt:
             done = len(study_plan.runs) - len(_missing(found.folder, study_plan.runs))
@@ -229,6 +236,13 @@ def _held(store: Store, study_plan: Plan, missing: Sequence[Run]) -> dict[str, F
     outcomes = store.outcomes([run.run_id for run in runs], parameters=True)
     accepted = [run for run in runs if missed(study_plan.study, run, outcomes.get(run.run_id)) is None]
     return finished_of(accepted, outcomes)
+
+
+def _sources_digest() -> str:
+    """What a run's bits may depend on in kdrun itself: the sources of the rooms that compute it, and versions."""
+    rooms = ("core", "models", "factors", "tasks", "engine")
+    parts = [sources_digest(Path(__file__).parent / room) for room in rooms]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def _now() -> str:

@@ -112,7 +112,7 @@ def factorial(
         _confirm_fresh(results / loaded.study)
     from kdrun.api import run
 
-    listener = None if quiet or as_json else _listener()
+    listener = None if quiet else _listener()
     found = run(loaded, results, workers=workers, only=_levels(only or []), fresh=fresh, listener=listener)
     if as_json:
         _print_json(found.document())
@@ -190,8 +190,9 @@ def gradcheck(as_json: Json = False) -> None:
 
     rows = check_all_gradients()
     if as_json:
-        names = ("name", "dtype", "parameters", "max_relative_error", "tolerance", "passed")
-        _print_json([{name: getattr(row, name) for name in names} for row in rows])
+        from kdrun.report.document import gradient_rows
+
+        _print_json(gradient_rows(rows))
     else:
         from kdrun.report.details import gradient_table
 
@@ -215,7 +216,7 @@ def report(
         return
     found = _remake(results)
     if found is None:
-        _print_index(results.parent, only=results)
+        _print_index(results.resolve().parent, only=results.resolve())
         return
     _print_results(found)
     raise typer.Exit(found.exit_code)
@@ -267,12 +268,12 @@ def export(
 ) -> None:
     """Write a trained network out of the store."""
     from kdrun.results import Results
-    from kdrun.store.export import network_arrays, write_npz
+    from kdrun.store.export import export_npz
 
     found = Results.open(results)
     run = found.find_run(run_id)
     with found.store() as store:
-        write_npz(output, network_arrays(run.spec, store.outcome(run.run_id).parameters))
+        export_npz(store, run.run_id, output)
     typer.echo(f"{run.title}: {format_.value} written to {output}")
 
 

@@ -47,18 +47,6 @@ class GradientCheckFailed(KdrunError):
     exit_code = 3
 
 
-class TeacherMissed(KdrunError):
-    """A teacher missed its acceptance; no student of it was trained."""
-
-    exit_code = 4
-
-
-class ResultsDiffer(KdrunError):
-    """A run done again gave other bits."""
-
-    exit_code = 5
-
-
 class Interrupted(KdrunError):
     """The user stopped the study; what is finished is kept."""
 

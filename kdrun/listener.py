@@ -28,6 +28,9 @@ class Listener:
     def checked(self, rows: Sequence[GradientCheck]) -> None:
         """The gradient check is over."""
 
+    def noticed(self, text: str) -> None:
+        """Something that the user should know, though the study goes on."""
+
     def starting(self, work: Work) -> None:
         """Runs begin."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ STUDY_FILE = "study.yaml"
 OURS = (STUDY_FILE, "registration.json", FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", "tables", "plots",
         "report.md", "report.html", "manifest.json")  # fmt: skip
 HISTORY_PART = 1000
+VERDICT_COLUMNS = ("say", "claim", "verdict", "exploratory", "estimate", "ci_low", "ci_high", "replicates")
 
 
 class Results:
@@ -72,7 +74,8 @@ class Results:
     def analysis(self) -> Analysis:
         """Every table of the study."""
         with self.store() as store:
-            checks, reproducible = store.gradient_checks(), store.fact("reproducible")
+            reproducible = store.fact("reproducible")
+        checks = self.gradient_checks
         return analyse(
             self.plan.runs, self.outcomes, layout_of(self.study), _criteria(self.study), checks, reproducible
         )
@@ -105,14 +108,23 @@ class Results:
         return pd.read_parquet(path)
 
     @property
+    def verdicts(self) -> pd.DataFrame:
+        """One row per registered hypothesis; columns as in hypotheses.csv. No study can register one yet."""
+        return pd.DataFrame(columns=list(VERDICT_COLUMNS))
+
+    @property
     def gradient_checks(self) -> list[GradientCheck]:
-        """The rows of the gradient check that preceded the runs."""
+        """The rows of the gradient check that preceded the runs, judged by the study's tolerance as it is now."""
         with self.store() as store:
-            return store.gradient_checks()
+            rows = store.gradient_checks()
+        tolerance = self.study.gradcheck.tolerance
+        return [replace(row, tolerance=tolerance) if row.dtype == "float32" else row for row in rows]
 
     @cached_property
     def results_digest(self) -> str:
-        """SHA-256 over every bit of every run that is not missing."""
+        """SHA-256 over every bit of every run that is not missing; the manifest's where the runs are not there."""
+        if not self.has_runs:
+            return str(json.loads((self.folder / "manifest.json").read_text("utf-8"))["results_digest"])
         with self.store() as store:
             return store.results_digest([run.run_id for run in self.plan.runs])
 
@@ -135,6 +147,8 @@ class Results:
 
     def missed_teachers(self) -> list[str]:
         """One sentence for each teacher that missed its acceptance."""
+        if not self.has_runs:
+            return []
         found = (missed(self.study, run, self.outcomes.get(run.run_id)) for run in self.plan.runs)
         return [sentence for sentence in found if sentence]
 
@@ -180,22 +194,29 @@ class Results:
             yield store.histories(ids[start : start + HISTORY_PART])
 
 
-def prepare_folder(folder: Path, study: Study, fresh: bool) -> None:
-    """Make the folder ready to hold runs of `study`, and write the study that runs.
-
-    A folder that holds results without their runs, or something else, is refused unless `fresh` is set.
-    """
-    if fresh:
-        clear(folder)
-    elif folder.exists() and not Store.exists(folder) and any(folder.iterdir()):
+def refuse_unfit(folder: Path, fresh: bool) -> None:
+    """Refuse a folder that cannot hold runs: a file, or, unless `fresh`, one with something else in it."""
+    if any(part.is_file() for part in (folder, *folder.parents)):
+        raise UsageError(f"{folder}: results need a folder, but a file of that name is in the way")
+    if not fresh and folder.exists() and not Store.exists(folder) and any(folder.iterdir()):
         raise UsageError(
             f"{folder}: this folder holds no {FILE_NAME}, only results without their runs, or something else. "
             f"Choose another place with --results DIR, or start over here with --fresh."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    if not Store.exists(folder):
-        Store.create(folder).close()
-    write_text(folder / STUDY_FILE, study_text(study))
+
+
+def prepare_folder(folder: Path, study: Study, fresh: bool) -> None:
+    """Make the folder ready to hold runs of `study`, emptied first where `fresh`, and write the study that runs."""
+    refuse_unfit(folder, fresh)
+    if fresh:
+        clear(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not Store.exists(folder):
+            Store.create(folder).close()
+        write_text(folder / STUDY_FILE, study_text(study))
+    except OSError as error:
+        raise UsageError(f"{folder}: results cannot be written there: {error.strerror}; nothing was run") from None
 
 
 def clear(folder: Path) -> None:
@@ -257,7 +278,11 @@ def _criteria(study: Study) -> list[Mapping[str, Any]]:
 
 def missed(study: Study, run: Run, outcome: Outcome | None) -> str | None:
     """How far a teacher is from its acceptance, or None for a teacher that reached it and for every other run."""
-    if run.kind != "teacher" or outcome is None or outcome.status != "done" or study.teacher is None:
+    if run.kind != "teacher" or outcome is None or study.teacher is None or not study.teacher.accept:
+        return None
+    if outcome.status == "diverged":
+        return f"{run.title}: it diverged ({outcome.error}), so it reached nothing"
+    if outcome.status != "done":
         return None
     better = {response.name: response.better for response in study.responses}
     for name, bound in study.teacher.accept.items():

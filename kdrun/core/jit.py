@@ -27,7 +27,7 @@ numba_config: Any = _config
 JIT_DISABLED = bool(numba_config.DISABLE_JIT)
 
 
-def core_sources_digest(folder: Path) -> str:
+def sources_digest(folder: Path) -> str:
     """Hash of every Python file below `folder` and of the versions that turn them into machine code."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
@@ -52,7 +52,7 @@ def writable_cache_folder(name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix="kdrun-"))
 
 
-CACHE_FOLDER = writable_cache_folder(core_sources_digest(Path(__file__).parent))
+CACHE_FOLDER = writable_cache_folder(sources_digest(Path(__file__).parent))
 numba_config.CACHE_DIR = str(CACHE_FOLDER)
 
 

@@ -46,6 +46,8 @@ KINK_MARGIN = 2 * REACH * MASK_STEP
 ENDS = {"start": Progress(0, 1), "end": Progress(1, 1)}
 CHECKED = (Quantizer, GradientShape, Term, HyperParameter, Weighting, Penalty)
 SEED = 1
+CANCELLATION = 1e-4
+MOST_POINTS = 200
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,19 @@ class Combination:
     @property
     def name(self) -> str:
         """Such as `sine, cfc: ternary + smoothstep + trajectory`."""
-        parts = [level.name for _, level in sorted(self.techniques.items(), key=_quantizer_first)]
+        parts = [_title(level) for _, level in sorted(self.techniques.items(), key=_quantizer_first)]
         return f"{self.task.name}, {self.model.name}: {' + '.join(parts) or 'float teacher'}"
 
 
 def _quantizer_first(item: tuple[str, Level]) -> tuple[bool, str]:
     family, level = item
     return (not isinstance(level, Quantizer), family)
+
+
+def _title(level: Level) -> str:
+    """The name of a level, with the parameters that are not its defaults."""
+    changed = level.model_dump(exclude_defaults=True)
+    return level.name + (f"({', '.join(f'{key}={value}' for key, value in changed.items())})" if changed else "")
 
 
 def all_combinations(task: TrainingTask, model: ModelSpec) -> list[Combination]:
@@ -90,8 +98,20 @@ def _takes_part(family: Family) -> bool:
 
 
 def _levels_of(family: Family) -> list[Level | None]:
-    found: list[Level | None] = [level() for level in levels(family.name).values()]
+    found: list[Level | None] = [variant for level in levels(family.name).values() for variant in _variants(level)]
     return found if family.default is not None else [None, *found]
+
+
+def _variants(level: type[Level]) -> Iterator[Level]:
+    """A level with its defaults, and once more for each level of a family that one of its parameters names."""
+    default = level()
+    yield default
+    for name, field in level.model_fields.items():
+        extra = field.json_schema_extra
+        family = extra.get("family") if isinstance(extra, dict) else None
+        for other in levels(str(family)) if family else ():
+            if other != getattr(default, name):
+                yield level(**{name: other})
 
 
 def _meaningful(techniques: Mapping[str, Level]) -> bool:
@@ -119,11 +139,27 @@ class _Problem:
     def __init__(self, combination: Combination, progress: Progress) -> None:
         self.combination, self.progress = combination, progress
         self.recipe = recipe_of(dict(combination.techniques))
-        self._draw_point()
+        for self.attempt in range(MOST_POINTS):
+            self._draw_point()
+            if not self._cancels():
+                break
+
+    def _cancels(self) -> bool:
+        """Whether some gradient is the small rest of large parts, of which float32 could keep few digits.
+
+        Judged by the float64 gradients alone, before any mask: a component below 1e-4 of its array's largest, not zero.
+        """
+        objective = self.objective("float64")
+        objective.evaluate(self.batch("float64"), self.progress)
+        gradients = [gradient.copy() for gradient in _named(objective).values()]
+        objective.finish(self.progress)
+        gradients += (objective.gradients.stored or {}).values()
+        sizes = [np.abs(gradient[gradient != 0.0]) for gradient in gradients]
+        return any(size.min() < CANCELLATION * size.max() for size in sizes if size.size)
 
     def stream(self, purpose: str) -> Stream:
-        """Random numbers of the check, the same for every combination."""
-        return Stream(SEED, 0, purpose)
+        """Random numbers of the check, the same for every combination; new ones for each point that is tried."""
+        return Stream(SEED, self.attempt, purpose)
 
     def network(self, dtype: str) -> Network:
         """The combination's network in one precision."""

@@ -81,7 +81,7 @@ class Objective:
         self.gradients = self._zero_gradients()
 
     def _quantized(self, recipe: Recipe) -> QuantizedParameters | None:
-        if recipe.quantizer is None or recipe.granularity is None:
+        if recipe.quantizer is None or recipe.granularity is None or not recipe.quantizer.max_code:
             return None
         return QuantizedParameters(self.network, self.latent, recipe.quantizer, recipe.granularity)
 
@@ -98,7 +98,14 @@ class Objective:
         for name, level in self.recipe.slots().items():
             own, state = level.init(stream(name), shapes)
             self.own[name] = ParameterSet.of(own, dtype)
-            self.contexts[name] = Context(self.own[name], dict(state), start, stream(name))
+            self.contexts[name] = Context(
+                self.own[name],
+                dict(state),
+                start,
+                stream(name),
+                parameters=self.latent,
+                teachers=tuple(teacher.forward for teacher in self.teachers),
+            )
 
     def _zero_gradients(self) -> Gradients:
         stored = self.quantized.stored.like() if self.quantized else None
@@ -154,7 +161,13 @@ class Objective:
         if weights is not None:
             values = values * weights
             self._evaluate_weighted(results, student, teachers, batch, weights)
-        return _Losses(mean_of(values) + self._batch_value(results), results, weights, student, teachers)
+        value = mean_of(values) + self._batch_value(results) + self._own_losses()[0]
+        return _Losses(value, results, weights, student, teachers)
+
+    def _own_losses(self) -> tuple[float, dict[str, Arrays]]:
+        """Terms of all slots on their own arrays: value, and gradients by slot."""
+        found = {name: level.own_loss(self.contexts[name]) for name, level in self.recipe.slots().items()}
+        return sum(value for value, _ in found.values()), {name: gradients for name, (_, gradients) in found.items()}
 
     def finish(self, progress: Progress) -> float:
         """Slot 5 and penalties: gradients of latent parameters and scales. Returns the value of the penalties."""
@@ -197,7 +210,8 @@ class Objective:
             if weight == 0.0 and name != SUPERVISED:
                 continue
             context = self.contexts[name]
-            context.hyper, context.sample_weights = hyper, None
+            context.hyper = {known: hyper[known] for known in term.hyper_names if known in hyper}
+            context.sample_weights = None
             results[name] = _Weighted(term, weight, term.evaluate(student, teachers, batch, context))
         return results
 
@@ -233,6 +247,9 @@ class Objective:
         )
 
     def _own_gradients(self, results: dict[str, _Weighted]) -> None:
+        """Gradients of every slot's own arrays; those of a term that is left out of this step are zero."""
+        for name in (*self.recipe.terms, *self.recipe.hyper):
+            self.gradients.own[name].flat.fill(0.0)
         d_hyper: dict[str, Any] = {}
         for name, entry in results.items():
             for array, gradient in entry.result.d_own.items():
@@ -242,6 +259,9 @@ class Objective:
         for name, level in self.recipe.hyper.items():
             if level.provides in d_hyper:
                 self.gradients.own[name].assign(level.backward(d_hyper[level.provides], self.contexts[name]))
+        for name, gradients in self._own_losses()[1].items():
+            for array, gradient in gradients.items():
+                self.gradients.own[name][array][...] += gradient
 
     def _sum_outputs(self, results: dict[str, _Weighted], weights: Array | None) -> Arrays:
         """Gradients of the loss by the student's outputs: per-sample terms, weighted, then batch terms."""

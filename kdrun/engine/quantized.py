@@ -47,7 +47,7 @@ class QuantizedParameters:
         for name in self.tensors:
             self.quantizer.measure(self.latent[name], self._columns[name])
             for scale, columns in self._columns[name].items():
-                self.granularity.pool(columns, self.stored[f"{scale}.{name}"])
+                self.granularity.pool(columns, self.stored[f"{scale}.{name}"], self.quantizer.pools_largest)
 
     def _spread(self, name: str) -> Arrays:
         for scale, columns in self._columns[name].items():
@@ -97,7 +97,7 @@ class QuantizedParameters:
         """Gradients of the scales; then `gradient` of effective weights becomes that of the latent ones."""
         for name in self.tensors:
             dcolumns = self._dcolumns[name]
-            self.quantizer.backward(gradient[name], self.codes[name], self._columns[name], dcolumns)
+            self.quantizer.backward(gradient[name], self.latent[name], self.codes[name], self._columns[name], dcolumns)
             for scale, columns in dcolumns.items():
                 self.granularity.gather(columns, dstored[f"{scale}.{name}"])
         for name, mask in self.masks(shape, progress).items() if shape is not None else ():

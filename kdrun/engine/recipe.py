@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from kdrun.errors import UsageError
 from kdrun.factors.contract import (
     Credit,
     Curriculum,
@@ -87,6 +88,9 @@ def _granularity(quantizer: Quantizer | None) -> Granularity | None:
 
 def _only(slot: type[Slot], techniques: Iterable[Level]) -> Slot | None:
     found = [level for level in techniques if isinstance(level, slot)]
+    if len(found) > 1:
+        names = " and ".join(repr(level.name) for level in found)
+        raise UsageError(f"{names} both fill the slot {slot.__name__}; a treatment can have one of them")
     return found[0] if found else None
 
 

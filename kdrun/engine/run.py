@@ -18,7 +18,7 @@ from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import Recipe, recipe_of
 from kdrun.engine.train import Diverged, Series, Trainer
-from kdrun.factors.contract import Arrays, Comparator, LearningRateSchedule, Level, Optimizer, Progress
+from kdrun.factors.contract import Arrays, Comparator, LearningRateSchedule, Level, Optimizer
 from kdrun.models.contract import Network
 from kdrun.records import History, Outcome, Run
 from kdrun.study.choice import LevelChoice
@@ -139,7 +139,6 @@ def _train(setting: _Setting, objective: Objective, optimizer: Level, schedule: 
     last = Trainer(objective, optimizer, schedule).train(
         setting.task.training_data(setting.stream, DTYPE), epochs, series
     )
-    objective.prepare(Progress(epochs, epochs))
     responses = setting.responses(last.supervised, objective.forward)
     return _Trained(responses, trained_arrays(objective.latent, objective.quantized), series.histories())
 
@@ -156,7 +155,10 @@ def _make_comparator(run: Run, needed: tuple[Finished, ...]) -> _Trained:
     batch = setting.task.calibration_batch(setting.stream, DTYPE)
     coded = Coded(network, quantized, setting.task.loss(), batch)
     series = comparator.refine(coded)
-    responses = setting.responses(coded.loss(), lambda inputs, want: network.forward(quantized.weights, inputs, want))
+    # There was no last epoch, so there is no training response; what the search went by is in the history.
+    responses = setting.task.evaluate(
+        lambda inputs, want: network.forward(quantized.weights, inputs, want), setting.stream, DTYPE
+    )
     history = {name: History(np.arange(len(values)), np.array(values)) for name, values in series.items()}
     return _Trained(responses, trained_arrays(latent, quantized), history)
 

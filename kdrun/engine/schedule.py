@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field
 
 from kdrun.engine.run import Finished, execute
+from kdrun.errors import KdrunError
 from kdrun.records import Outcome, Run
 
 
@@ -75,12 +76,24 @@ def carry_out(executor: Executor, schedule: Schedule, in_flight: int) -> Iterato
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda item: running[item].run_id):
-                run, outcome = running.pop(future), future.result()
+                run, outcome = running.pop(future), _result(future, running.values())
                 schedule.finish(run, outcome)
                 yield run, outcome
     finally:
         for future in running:
             future.cancel()
+
+
+def _result(future: Future[Outcome], others: Iterable[Run]) -> Outcome:
+    """The outcome of a run, or an error where its worker is gone."""
+    try:
+        return future.result()
+    except BrokenExecutor:
+        titles = "; ".join(run.title for run in others) or "the last run"
+        raise KdrunError(
+            f"a worker process ended before its time, perhaps for want of memory, while these were running: {titles}. "
+            "What is finished is stored; run the same command again to go on, with fewer --workers if memory is short"
+        ) from None
 
 
 def finished_of(runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> dict[str, Finished]:

@@ -12,7 +12,9 @@ from kdrun.core.parameters import ParameterSet
 from kdrun.engine.objective import Evaluation, Objective
 from kdrun.factors.contract import (
     Array,
+    Arrays,
     Batch,
+    Candidate,
     GroupSettings,
     LearningRateSchedule,
     Optimizer,
@@ -36,17 +38,21 @@ class Series:
 
     stride: int
     last: int
+    step: int = 0
     points: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    sums: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, steps: int) -> Series:
         """Series for a training of so many steps."""
         return cls(stride=-(-steps // HISTORY_POINTS), last=steps - 1)
 
-    def add(self, step: int, name: str, value: float) -> None:
-        """Record a value where the step is one that is kept."""
-        if step % self.stride == 0 or step == self.last:
-            self.points.setdefault(name, []).append((step, value))
+    def add(self, name: str, value: float, count: bool = False) -> None:
+        """Record a value of the present step where that is one that is kept; with `count` the sum so far."""
+        if count:
+            value = self.sums[name] = self.sums.get(name, 0.0) + value
+        if self.step % self.stride == 0 or self.step == self.last:
+            self.points.setdefault(name, []).append((self.step, value))
 
     def histories(self) -> dict[str, History]:
         """What was recorded."""
@@ -77,6 +83,7 @@ class Trainer:
             if len(own):
                 self._start_group(name, own, objective.gradients.own[name])
         self._stage, self._stage_start, self._last_value = 0, 0, math.nan
+        self._final_quantizer = objective.recipe.quantizer
 
     def _start_group(self, name: str, parameters: ParameterSet, gradient: ParameterSet) -> None:
         memory = self.optimizer.start(parameters.flat.size, parameters.flat.dtype)
@@ -90,12 +97,18 @@ class Trainer:
 
     def train(self, data: Data, steps: int, series: Series) -> Evaluation:
         """Take `steps` steps. Returns the evaluation that the last one was taken from."""
+        for context in self.objective.contexts.values():
+            context.record = series.add
         for step in range(steps):
+            series.step = step
             progress = self._progress(step, steps)
             self._switch_quantizer(progress)
             self.objective.prepare(progress)
             batch = self._batch(data, progress)
             evaluation = self._step(batch, progress, series)
+        # What is left is what runs from now on: a schedule may ask for another quantizer at the very end.
+        self._switch_quantizer(Progress(steps, steps, self._stage))
+        self.objective.prepare(Progress(steps, steps, self._stage))
         return evaluation
 
     def _progress(self, step: int, steps: int) -> Progress:
@@ -119,20 +132,15 @@ class Trainer:
     def _switch_quantizer(self, progress: Progress) -> None:
         """Slot 1's schedule: another quantizer starts with scales of its own; the optimizer remembers nothing."""
         recipe = self.objective.recipe
-        if recipe.schedule is None or recipe.quantizer is None:
+        final = self._final_quantizer
+        if recipe.schedule is None or recipe.quantizer is None or final is None:
             return
-        name = recipe.schedule.quantizer_name(progress, self._final_quantizer().name)
+        name = recipe.schedule.quantizer_name(progress, final.name)
         if name == recipe.quantizer.name:
             return
-        self.objective.switch(replace(recipe, quantizer=_quantizer_like(self._final_quantizer(), name)))
+        self.objective.switch(replace(recipe, quantizer=_quantizer_like(final, name)))
         self._start_group("latent", self.objective.latent, self.objective.gradients.latent)
         self._start_scales()
-
-    def _final_quantizer(self) -> Quantizer:
-        if not hasattr(self, "_final"):
-            self._final = self.objective.recipe.quantizer
-        assert self._final is not None
-        return self._final
 
     def _step(self, batch: Batch, progress: Progress, series: Series) -> Evaluation:
         objective = self.objective
@@ -141,7 +149,7 @@ class Trainer:
         if not math.isfinite(value):
             raise Diverged(f"the loss of epoch {progress.step} is {value}")
         self._last_value = value
-        series.add(progress.step, "loss", value)
+        series.add("loss", value)
         snapshot = self._snapshot() if objective.recipe.gate is not None else None
         # Outputs are overwritten by the next forward pass, which may be the gate's: slots look at them before.
         objective.remember(evaluation, batch)
@@ -187,16 +195,29 @@ class Trainer:
         objective = self.objective
         gate = objective.recipe.gate
         assert gate is not None
-        if objective.quantized is not None:
-            objective.quantized.quantize()
-        accepted = gate.accept(snapshot.before, objective.latent, objective.forward, batch, objective.contexts["gate"])
-        series.add(progress.step, "blocked", 0.0 if accepted else 1.0)
+        before = Candidate(snapshot.before, lambda inputs, want: self._forward_as(snapshot.flats, inputs, want))
+        present = {name: group.parameters.flat.copy() for name, group in self.groups.items()}
+        proposed = Candidate(objective.latent, lambda inputs, want: self._forward_as(present, inputs, want))
+        accepted = gate.accept(before, proposed, batch, objective.contexts["gate"])
+        self._set_flats(present)
+        series.add("blocked", 0.0 if accepted else 1.0, count=True)
         if not accepted:
             self._restore(snapshot)
 
-    def _restore(self, snapshot: _Snapshot) -> None:
+    def _forward_as(self, flats: dict[str, Array], inputs: Array, want: frozenset[str]) -> Arrays:
+        """Run the student with other values of everything that is trained."""
+        self._set_flats(flats)
+        if self.objective.quantized is not None:
+            self.objective.quantized.quantize()
+        return self.objective.forward(inputs, want)
+
+    def _set_flats(self, flats: dict[str, Array]) -> None:
         for name, group in self.groups.items():
-            group.parameters.flat[:] = snapshot.flats[name]
+            group.parameters.flat[:] = flats[name]
+
+    def _restore(self, snapshot: _Snapshot) -> None:
+        self._set_flats(snapshot.flats)
+        for name, group in self.groups.items():
             group.memory = snapshot.memories[name]
         for name, context in self.objective.contexts.items():
             context.state = snapshot.states[name]

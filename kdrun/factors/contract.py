@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,18 @@ from kdrun.core.search import CodedNetwork
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 Forward = Callable[[Array, frozenset[str]], Arrays]
+
+
+class Record(Protocol):
+    """Adds a value to a series of the run's history; `count` adds it to the sum of those before."""
+
+    def __call__(self, name: str, value: float, count: bool = False) -> None:
+        """Record one value of this step."""
+        ...
+
+
+def _no_record(name: str, value: float, count: bool = False) -> None:
+    """Nothing is recorded outside training."""
 
 
 class Named(BaseModel):
@@ -93,6 +105,9 @@ class Shapes:
 class Context:
     """What a slot is handed besides its arguments. `own` is trained with it, `state` is what it remembers.
 
+    `parameters` are the latent parameters of the network, to be read; `teachers` run the teachers on any inputs;
+    `record` adds to the run's history: the last value of a series, or with `count` the sum so far.
+
     `hyper` holds the values of hyper-parameters that a term declares in `hyper_names`. `state` changes in
     `Level.remember` only and is restored when a gate refuses a step. `sample_weights` [B], where a weighting is in
     force, are what a per-sample term applies to the gradients of its own arrays and hyper-parameters.
@@ -104,6 +119,9 @@ class Context:
     stream: Stream
     hyper: Mapping[str, Any] = field(default_factory=dict)
     sample_weights: Array | None = None
+    parameters: Arrays = field(default_factory=dict)
+    teachers: tuple[Forward, ...] = ()
+    record: Record = _no_record
 
 
 @dataclass(frozen=True)
@@ -132,6 +150,10 @@ class Level(Named):
         """How the optimizer treats the arrays that this slot trains."""
         return GroupSettings()
 
+    def own_loss(self, context: Context) -> tuple[float, Arrays]:
+        """A term on the slot's own arrays alone (an anchor, say): its value, and its gradients. Default: none."""
+        return 0.0, {}
+
     def remember(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> None:
         """Update `context.state` once a step (a memory bank, an average); a refused step is forgotten again."""
 
@@ -155,8 +177,8 @@ class Granularity(Level):
         """Shape of what is stored for a matrix [fan_in, fan_out]."""
         raise NotImplementedError
 
-    def pool(self, columns: Array, stored: Array) -> None:
-        """Write the stored scales from one measured for each column [fan_out]."""
+    def pool(self, columns: Array, stored: Array, largest: bool) -> None:
+        """Write the stored scales from one measured for each column [fan_out]: their largest, or their mean."""
         raise NotImplementedError
 
     def spread(self, stored: Array, columns: Array) -> None:
@@ -175,6 +197,7 @@ class Quantizer(Level):
     """
 
     scale_names: ClassVar[tuple[str, ...]] = ()
+    pools_largest: ClassVar[bool] = False
 
     @property
     def max_code(self) -> int:
@@ -197,7 +220,7 @@ class Quantizer(Level):
         """Width of one code's cell in each column [fan_out]: the boundaries lie at ±½, ±1½, … units."""
         raise NotImplementedError
 
-    def backward(self, dw_eff: Array, codes: Array, scales: Arrays, dscales: Arrays) -> None:
+    def backward(self, dw_eff: Array, w_latent: Array, codes: Array, scales: Arrays, dscales: Arrays) -> None:
         """Write the gradients of the scales, with codes held fixed."""
         raise NotImplementedError
 
@@ -288,7 +311,11 @@ class HyperParameter(Level):
 
 
 class Weighting(Level):
-    """A weight per sample, multiplying all per-sample terms."""
+    """A weight per sample, multiplying all per-sample terms.
+
+    Weights are constants to the network: they may depend on teachers, targets and the slot's own arrays, but not on
+    `value`, which is there for the gradients of those arrays.
+    """
 
     teacher_want: ClassVar[frozenset[str]] = frozenset()
 
@@ -363,13 +390,19 @@ class Projection(Level):
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A student that a gate judges: its latent parameters, and how to run it."""
+
+    parameters: ParameterSet
+    forward: Forward
+
+
 class Gate(Level):
     """Slot 8: judges a proposed update. A refusal restores parameters, optimizer, `own` and `state` to the bit."""
 
-    def accept(
-        self, before: ParameterSet, proposed: ParameterSet, forward: Forward, batch: Batch, context: Context
-    ) -> bool:
-        """True keeps the update. `forward` runs the proposed student."""
+    def accept(self, before: Candidate, proposed: Candidate, batch: Batch, context: Context) -> bool:
+        """True keeps the update. What a candidate's `forward` returns is valid until the next call of either."""
         raise NotImplementedError
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
+from kdrun.records import GradientCheck
 from kdrun.stats.analysis import Analysis
 
 
@@ -32,6 +34,12 @@ def factorial_document(
 def _means(row: dict[str, Any], analysis: Analysis) -> dict[str, Any]:
     means = {f"{response.name}_mean": response.name for response in analysis.layout.columns}
     return {means.get(name, name): value for name, value in row.items()}
+
+
+def gradient_rows(rows: Iterable[GradientCheck]) -> list[dict[str, Any]]:
+    """What `kdrun gradcheck --json` prints; an error that is not finite is null."""
+    names = ("name", "dtype", "parameters", "max_relative_error", "tolerance", "passed")
+    return [{name: _json(getattr(row, name)) for name in names} for row in rows]
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

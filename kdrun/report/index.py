@@ -17,8 +17,8 @@ from kdrun.report.tables import Sheet, markdown_table, rich_table
 from kdrun.report.text import estimate, heading
 
 COLUMNS = (
-    "study", "title", "treatments", "replicates", "best", "response", "mean", "ci_low", "ci_high", "criteria", "held",
-    "results_digest", "end",
+    "folder", "study", "title", "treatments", "replicates", "best", "response", "mean", "ci_low", "ci_high", "criteria",
+    "held", "results_digest", "end",
 )  # fmt: skip
 
 
@@ -35,8 +35,8 @@ def is_index(folder: Path) -> bool:
 def study_index(folder: Path) -> pd.DataFrame:
     """One row per study in the folder, by name.
 
-    Columns: study, title, treatments, replicates, best (the levels of the best treatment), response (the primary one),
-    mean, ci_low, ci_high (of the best treatment), criteria, held (how many), results_digest, end.
+    Columns: folder (its name), study, title, treatments, replicates, best (the levels of the best treatment), response
+    (the primary one), mean, ci_low, ci_high (of the best treatment), criteria, held (how many), results_digest, end.
     """
     return pd.DataFrame([_study_row(path) for path in study_folders(folder)], columns=list(COLUMNS))
 
@@ -49,7 +49,7 @@ def _study_row(folder: Path) -> tuple[Any, ...]:
     values = [_number(best.get(f"{primary['name']}_{key}", "")) for key in ("mean", "ci_low", "ci_high")]
     held = sum(value == "True" for value in criteria.get("holds", ()))
     return (
-        str(manifest.get("study", folder.name)), str(manifest.get("title", folder.name)), len(treatments),
+        folder.name, str(manifest.get("study", folder.name)), str(manifest.get("title", folder.name)), len(treatments),
         max((int(count) for count in treatments["replicates"]), default=0), _levels(best), primary["name"], *values,
         len(criteria), held, str(manifest.get("results_digest", "")), str(manifest.get("end") or ""),
     )  # fmt: skip

@@ -96,6 +96,10 @@ class Lines(Listener):
         """Say how it went."""
         self._write(_check_sentence(rows))
 
+    def noticed(self, text: str) -> None:
+        """Say it."""
+        self._write(plain(text))
+
     def starting(self, work: Work) -> None:
         """Say how much there is to do."""
         self._pace = Pace(work)
@@ -122,8 +126,8 @@ class Lines(Listener):
 
 
 def _starting_sentence(work: Work) -> str:
-    stored = len(work.planned) - len(work.todo)
-    kept = f", {stored} are stored already" if stored else ""
+    stored = len({run.run_id for run in work.planned} & work.stored.keys() - {run.run_id for run in work.todo})
+    kept = f", {stored} stored already" if stored else ""
     return f"{len(work.todo)} of {len(work.planned)} runs to do on {work.workers} workers{kept}"
 
 
@@ -147,6 +151,10 @@ class Screen(Listener):
     def checked(self, rows: Sequence[GradientCheck]) -> None:
         """Say how it went."""
         self._console.print(_check_sentence(rows))
+
+    def noticed(self, text: str) -> None:
+        """Say it."""
+        self._console.print(Text(text, style="yellow"))
 
     def starting(self, work: Work) -> None:
         """Show the empty table."""

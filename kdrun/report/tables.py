@@ -209,6 +209,8 @@ def _effect_notes(analysis: Analysis) -> tuple[str, ...]:
         f"{heading(name)} on the {analysis.layout.response(name).scale} scale" for name in analysis.layout.judged
     )
     df = analysis.effects["df"].min()
+    if analysis.effects["estimate"].isna().all():
+        return (f"{scales}; no replicate is complete, so there are no estimates.",)
     if np.isnan(df):
         return (f"{scales}; one replicate, so no intervals and no tests.",)
     return (

@@ -136,15 +136,14 @@ class Store:
         with self._connection:
             self._connection.executemany(INSERT, rows)
 
-    def forget(self, run_ids: Iterable[str]) -> None:
-        """Remove runs."""
-        with self._connection:
-            self._connection.execute(f"DELETE FROM runs WHERE {CHOSEN}", (_ids(run_ids),))
-
     def drop_parameters(self, run_ids: Iterable[str]) -> None:
         """Remove the trained networks of runs; their digests stay."""
         with self._connection:
             self._connection.execute(f"UPDATE runs SET parameters = NULL WHERE {CHOSEN}", (_ids(run_ids),))
+
+    def sources(self) -> dict[str, int]:
+        """How many runs were made by which sources."""
+        return dict(self._connection.execute("SELECT sources, count(*) FROM runs GROUP BY sources"))
 
     def with_parameters(self) -> set[str]:
         """Ids of the runs whose trained networks are stored."""

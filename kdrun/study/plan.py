@@ -152,11 +152,18 @@ def _comparators(study: Study, first: Treatment, sources: dict[str, tuple[int, .
     parts: list[Part] = []
     for level, text in zip(study.comparators, texts, strict=True):
         spec, identity = _described(study, first, "task", "model", "student")
+        spec["student"] = _quantizer_of(spec["student"])
+        identity["student"] = _quantizer_of(identity.get("student", {}))
         spec["comparator"], identity["comparator"] = plain(level), changed(level)
         needs = sources[level.starts_from]
         parts.append(Part("comparator", spec, canonical(identity), _levels(study, first), needs, comparator=text))
         sources[level.name] = (start + len(parts) - 1,)
     return parts
+
+
+def _quantizer_of(student: Mapping[str, Any]) -> dict[str, Any]:
+    """What a comparator reads of the student section: it quantizes, but trains nothing."""
+    return {key: value for key, value in student.items() if key == "quantizer"}
 
 
 def study_digest(study: Study) -> str:

@@ -82,6 +82,16 @@ def _accept(data: Mapping[str, Any]) -> Iterator[Problem]:
     for name in bounds if isinstance(bounds, dict) and known else ():
         if name not in known:
             yield Problem(("teacher", "accept", name), unknown("response", name, known), on_key=True)
+        elif isinstance(bounds[name], int | float) and bounds[name] <= 0 and _is_log(data, name):
+            text = f"found {shown(bounds[name])}; on the scale log10 a number above 0 is allowed"
+            yield Problem(("teacher", "accept", name), text)
+
+
+def _is_log(data: Mapping[str, Any], name: str) -> bool:
+    """Whether the study analyses a response on a logarithmic scale."""
+    responses = data.get("responses")
+    entries = [item for item in responses if isinstance(item, dict)] if isinstance(responses, list) else []
+    return any(item.get("name") == name and item.get("scale") == "log10" for item in entries)
 
 
 def _columns(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> Iterator[Problem]:

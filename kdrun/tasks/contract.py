@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 from numpy.typing import DTypeLike
 
@@ -80,8 +80,3 @@ class TrainingTask(Task):
     @abstractmethod
     def evaluate(self, forward: Evaluate, stream: Callable[[str], Stream], dtype: DTypeLike) -> Mapping[str, float]:
         """Responses on data that is never used to train, to search or to pick a step."""
-
-
-def described_parameters(task: type[Named]) -> dict[str, Any]:
-    """Default of every parameter of a task or level by name, for `kdrun list`."""
-    return {name: field.get_default(call_default_factory=True) for name, field in task.model_fields.items()}

@@ -131,8 +131,8 @@ def test_more_replicates_keep_the_bits_of_the_others(smoke, tmp_path):
     done = kdrun("factorial", SMOKE, "--results", tmp_path, "--replicates", 3)
     assert "13 of 39 runs to do" in done.stderr
     columns = ["run_id", "train_mse", "eval_mse"]
-    got = runs_of(copy).query("replicate < 3")[columns].to_numpy().tolist()
-    assert got == runs_of(folder)[columns].to_numpy().tolist()
+    got = runs_of(copy).query("replicate < 3")[columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(got, runs_of(folder)[columns], check_exact=True)
 
 
 def test_a_new_level_adds_runs_and_a_removed_one_keeps_them(smoke, tmp_path):
@@ -172,7 +172,25 @@ def test_json_is_one_document_and_nothing_else(smoke):
     assert document["runs"] == {"done": 26, "failed": 0, "diverged": 0, "missing": 0}
     assert document["treatments"][0]["gradient"] == "ste"
     assert document["results_digest"] == output.strip().split()[-1]
-    assert done.stderr == ""
+
+
+def test_comparators_have_no_training_loss(smoke):
+    """They have no last epoch: train_mse is empty, eval_mse is not."""
+    folder, _ = smoke
+    comparators = runs_of(folder).query("kind == 'comparator'")
+    assert comparators["train_mse"].isna().all()
+    assert comparators["eval_mse"].notna().all()
+
+
+@pytest.mark.parametrize("place", ["/proc/none", "a file"])
+def test_a_place_that_cannot_be_written_to_is_a_usage_error(tmp_path, place):
+    """Code 2, because nothing was run."""
+    target = Path(place) if place.startswith("/") else tmp_path / place
+    if place == "a file":
+        target.write_text("mine")
+    done = kdrun("factorial", SMOKE, "--results", target, *PLAIN)
+    assert done.returncode == 2, done.stderr
+    assert str(target) in done.stderr
 
 
 def test_quiet_prints_the_digest_alone(smoke):
@@ -191,6 +209,15 @@ def test_a_teacher_that_misses_leaves_its_students_missing(tmp_path):
     )
     statuses = runs_of(tmp_path / "smoke").groupby(["kind", "status"]).size().to_dict()
     assert statuses == {("comparator", "missing"): 6, ("teacher", "done"): 4, ("treatment", "missing"): 16}
+
+
+def test_a_teacher_that_diverges_missed_its_acceptance_too(tmp_path):
+    """Code 4, and no student is trained."""
+    steep = ("--set", "teacher.optimizer.lr=1000", "--set", "teacher.optimizer.clip=1e30", "--replicates", 1)
+    done = kdrun("factorial", SMOKE, "--results", tmp_path, *steep, *PLAIN)
+    runs = runs_of(tmp_path / "smoke")
+    assert done.returncode == 4, done.stderr
+    assert set(runs.query("kind == 'treatment'")["status"]) == {"missing"}
 
 
 def test_one_teacher_that_misses_does_not_stop_the_others(tmp_path):

@@ -100,6 +100,17 @@ def test_report_indexes_a_folder_of_studies(smoke, tmp_path):
     assert (tmp_path / "smoke" / "report.md").read_bytes() == before
 
 
+def test_report_of_a_study_without_its_runs(smoke, tmp_path):
+    """A committed folder shows its line of the index, and is left as it is."""
+    folder, output = smoke
+    shutil.copytree(folder, tmp_path / "smoke")
+    (tmp_path / "smoke" / "runs.sqlite").unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = kdrun("report", "smoke", cwd=tmp_path)
+    assert (done.returncode, output.split()[-1][:12] in done.stdout) == (0, True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize(
     "command", [["report", "nowhere"], ["show", "nowhere", "abc"], ["export", "nowhere", "--run", "a", "-o", "x"]]
 )

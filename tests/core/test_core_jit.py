@@ -12,7 +12,7 @@ import pytest
 
 import kdrun
 from kdrun.core import jit
-from kdrun.core.jit import CACHE_FOLDER, JIT_DISABLED, core_sources_digest, writable_cache_folder
+from kdrun.core.jit import CACHE_FOLDER, JIT_DISABLED, sources_digest, writable_cache_folder
 from tests.core.processes import run_python
 
 CORE = Path(jit.__file__).parent
@@ -40,18 +40,18 @@ def core_copy(tmp_path):
 
 def test_a_copy_has_the_same_digest(core_copy):
     """Where the sources stand does not matter, only what they say."""
-    got = core_sources_digest(core_copy / "kdrun" / "core")
-    assert got == core_sources_digest(CORE)
+    got = sources_digest(core_copy / "kdrun" / "core")
+    assert got == sources_digest(CORE)
     assert CACHE_FOLDER.name == got
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in CORE.glob("*.py")))
 def test_a_change_in_any_file_changes_the_digest(name, core_copy):
     """One more line in any source of the core gives another cache folder."""
-    before = core_sources_digest(core_copy / "kdrun" / "core")
+    before = sources_digest(core_copy / "kdrun" / "core")
     with (core_copy / "kdrun" / "core" / name).open("a") as file:
         file.write("# changed\n")
-    got = core_sources_digest(core_copy / "kdrun" / "core")
+    got = sources_digest(core_copy / "kdrun" / "core")
     assert got != before
 
 
@@ -59,23 +59,23 @@ def test_a_change_in_any_file_changes_the_digest(name, core_copy):
 def test_a_change_of_the_files_changes_the_digest(change, core_copy):
     """Files that come, go or change their names give another cache folder."""
     folder = core_copy / "kdrun" / "core"
-    before = core_sources_digest(folder)
+    before = sources_digest(folder)
     if change == "add":
         (folder / "new.py").touch()
     elif change == "rename":
         (folder / "signals.py").rename(folder / "waves.py")
     else:
         (folder / "signals.py").unlink()
-    got = core_sources_digest(folder)
+    got = sources_digest(folder)
     assert got != before
 
 
 @pytest.mark.parametrize("package", ["numba", "llvmlite", "np"])
 def test_another_version_of_a_compiler_changes_the_digest(package, monkeypatch):
     """What turns the sources into machine code is part of the name."""
-    before = core_sources_digest(CORE)
+    before = sources_digest(CORE)
     monkeypatch.setattr(getattr(jit, package), "__version__", "0.0.1")
-    got = core_sources_digest(CORE)
+    got = sources_digest(CORE)
     assert got != before
 
 

@@ -12,6 +12,7 @@ from kdrun.engine.gradcheck import Combination, check
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.recipe import recipe_of
 from kdrun.engine.train import Series, Trainer
+from kdrun.errors import UsageError
 from kdrun.factors import discover
 from kdrun.factors.contract import Level, Progress
 from kdrun.factors.gradient.smoothstep import Smoothstep
@@ -147,6 +148,58 @@ def test_a_group_has_a_learning_rate_of_its_own():
     assert moved.max() == pytest.approx(2e-3, rel=1e-2)
 
 
+def test_a_term_that_is_left_out_moves_nothing():
+    """With weight 0 the gradient of its own arrays is zero, not that of the step before."""
+
+    class Early(Projector):
+        name: ClassVar[str] = "early"
+
+        def weight(self, progress: Progress) -> float:
+            return 1.0 if progress.step == 0 else 0.0
+
+    trainer = trainer_with({"features": Early()})
+    train(trainer, 2)
+    assert not trainer.objective.gradients.own["features"].flat.any()
+
+
+def test_a_level_writes_into_the_history():
+    """What a hyper-parameter records is a series of the run."""
+    series = train(trainer_with({"ensemble": TwoTeachers(), "sharpness": LearnedSharpness()}), 3)
+    assert [step for step, _ in series.points["sharpness"]] == [0, 1, 2]
+
+
+def test_counts_are_sums_however_rarely_they_are_kept():
+    """In a long training the last point of a count has every step in it."""
+    series = Series.of(1000)
+    for step in range(1000):
+        series.step = step
+        series.add("blocked", 1.0, count=True)
+    assert series.points["blocked"][-1] == (999, 1000.0)
+
+
+def test_two_levels_for_one_slot_are_refused():
+    """Neither is dropped in silence."""
+    with pytest.raises(UsageError, match="both fill the slot Gate"):
+        recipe_of({"gate": Refusing(), "other": Refusing()})
+
+
+def test_a_schedule_may_quantize_at_the_very_end():
+    """Trained in full precision and quantized once: the network that is left is ternary."""
+
+    class AtTheEnd(CoarseFirst):
+        name: ClassVar[str] = "at_the_end"
+
+        def quantizer_name(self, progress: Progress, final: str) -> str:
+            return "float" if progress.step < progress.steps else final
+
+    trainer = trainer_with({"quantizer": Ternary(), "gradient": Smoothstep(), "quant_schedule": AtTheEnd()})
+    train(trainer, 3)
+    quantized = trainer.objective.quantized
+    assert quantized is not None
+    assert set(np.unique(quantized.codes["w"])) == {-1.0, 0.0, 1.0}
+    np.testing.assert_array_equal(trainer.objective.weights["w"], quantized.weights["w"])
+
+
 def test_a_curriculum_chooses_examples_and_stages():
     """In its first stage the step sees two sequences, in its second all four."""
     seen: list[tuple[int, int]] = []
@@ -188,7 +241,7 @@ def test_a_gate_that_refuses_everything_restores_everything():
     before = bits_of(trainer)
     series = train(trainer, 30)
     assert bits_of(trainer) == before
-    assert sum(value for _, value in series.points["blocked"]) == 30
+    assert [value for _, value in series.points["blocked"]] == list(range(1, 31))
 
 
 def test_a_refused_step_leaves_no_trace_in_the_next():
@@ -208,6 +261,7 @@ def test_a_refused_step_leaves_no_trace_in_the_next():
             progress = Progress(step, 3)
             trainer.objective.prepare(progress)
             trainer._step(Batches(order).batch(place), progress, Series.of(3))
+            trainer.objective.prepare(progress)
     assert bits_of(refusing) == bits_of(plain)
 
 

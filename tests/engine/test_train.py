@@ -120,7 +120,8 @@ def test_histories_are_bounded_and_keep_the_last_step():
     """However long a training is, a series has about two hundred points, its last step among them."""
     series = Series.of(9_999)
     for step in range(9_999):
-        series.add(step, "loss", 1.0)
+        series.step = step
+        series.add("loss", 1.0)
     history = series.histories()["loss"]
     assert len(history.epochs) <= HISTORY_POINTS + 1
     assert (history.epochs[0], history.epochs[-1]) == (0, 9_998)

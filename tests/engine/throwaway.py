@@ -13,6 +13,7 @@ from kdrun.factors.contract import (
     Array,
     Arrays,
     Batch,
+    Candidate,
     Context,
     Credit,
     Curriculum,
@@ -116,7 +117,12 @@ class LearnedSharpness(_Throwaway, HyperParameter):
         return GroupSettings(sign=-1.0)
 
     def value(self, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> Any:
+        context.record("sharpness", float(context.own["theta"][0]) ** 2)
         return float(context.own["theta"][0]) ** 2
+
+    def own_loss(self, context: Context) -> tuple[float, Arrays]:
+        distance = float(context.own["theta"][0]) - 0.5
+        return 0.1 * distance**2, {"theta": np.array([0.2 * distance])}
 
     def backward(self, d_value: Any, context: Context) -> Arrays:
         return {"theta": np.array([2.0 * float(context.own["theta"][0]) * d_value])}
@@ -209,11 +215,13 @@ class Refusing(_Throwaway, Gate):
 
     refused: tuple[int, ...] = ()
 
-    def accept(
-        self, before: ParameterSet, proposed: ParameterSet, forward: Forward, batch: Batch, context: Context
-    ) -> bool:
-        assert not np.array_equal(before.flat, proposed.flat)
-        forward(batch.inputs, frozenset({"prediction"}))
+    def accept(self, before: Candidate, proposed: Candidate, batch: Batch, context: Context) -> bool:
+        assert not np.array_equal(before.parameters.flat, proposed.parameters.flat)
+        want = frozenset({"prediction"})
+        old = before.forward(batch.inputs, want)["prediction"].copy()
+        new = proposed.forward(batch.inputs, want)["prediction"].copy()
+        assert not np.array_equal(old, new)
+        before.forward(batch.inputs, want)
         return context.progress.step not in self.refused
 
 

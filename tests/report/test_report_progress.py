@@ -63,7 +63,7 @@ def test_plain_lines_tell_the_beginning_failures_and_the_end():
     display.finished(RUNS[4], done(RUNS[4]))
     display.finished(RUNS[5], done(RUNS[5]))
     assert lines[0] == "gradients: 1 of 1 checks passed, worst relative error 1.0e-09 in double precision"
-    assert lines[1] == "4 of 6 runs to do on 2 workers, 2 are stored already"
+    assert lines[1] == "4 of 6 runs to do on 2 workers, 1 stored already"
     assert lines[2].startswith("[1/4] treatment 1, replicate 2: mse 0.5 in 2 s; ")
     assert lines[3].startswith("[2/4] treatment 2, replicate 2: failed: ValueError: no")
     assert lines[4].startswith("[4/4]")

@@ -191,13 +191,6 @@ def test_dropped_parameters_leave_their_digest(store: Store) -> None:
     assert store.results_digest("ab") == expected
 
 
-def test_forgotten_runs_are_gone(store: Store) -> None:
-    """Forgetting removes the named runs and no other."""
-    store.commit([(run_of(name), done(name)) for name in "abc"])
-    store.forget(["a", "c", "x"])
-    assert store.statuses() == {"b": "done"}
-
-
 def test_more_ids_than_sqlite_takes_variables(store: Store) -> None:
     """Any number of ids can be asked for at once."""
     store.commit([(run_of("a"), done("a"))])

@@ -201,10 +201,12 @@ def test_what_every_run_depends_on_changes_every_id(load: Load, change: Change, 
 
 
 def test_what_only_students_depend_on_leaves_teachers(load: Load, sine: str) -> None:
-    """A changed student keeps its teacher's runs."""
+    """A changed student keeps its teacher's runs, and comparators that are made from the teacher alone."""
     before, after = plan(load(sine)).runs, plan(load(sine, "student.epochs=7")).runs
     kept = {run.kind for run in before if run.run_id in {other.run_id for other in after}}
-    assert kept == {"teacher"}
+    assert kept == {"teacher", "comparator"}
+    changed = [run for run in before if run.run_id not in {other.run_id for other in after}]
+    assert {run.comparator for run in changed if run.kind == "comparator"} == {"coordinate_search"}
 
 
 def test_more_replicates_and_levels_keep_the_ids_of_the_others(load: Load, sine: str) -> None:

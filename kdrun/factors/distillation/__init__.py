@@ -19,7 +19,10 @@ FAMILY = Family(
 
 
 class HiddenDistance(Term):
-    """Half the mean squared distance from the first teacher's hidden states; shares the loss with the task by α."""
+    """Half the mean squared distance from the first teacher's hidden states; shares the loss with the task by α.
+
+    It averages over all times: a mask says where an output is judged, and leaves no hidden state out.
+    """
 
     want: ClassVar[frozenset[str]] = frozenset({"hidden"})
     teacher_want: ClassVar[frozenset[str]] = frozenset({"hidden"})

@@ -18,7 +18,7 @@ class PerRow(Granularity):
         """[fan_out]."""
         return (fan_out,)
 
-    def pool(self, columns: Array, stored: Array) -> None:
+    def pool(self, columns: Array, stored: Array, largest: bool) -> None:
         """Each its own."""
         stored[:] = columns
 

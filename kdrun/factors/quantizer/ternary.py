@@ -44,7 +44,7 @@ class Ternary(Quantizer):
         """s: boundaries lie at ±s/2."""
         return scales["scale"]
 
-    def backward(self, dw_eff: Array, codes: Array, scales: Arrays, dscales: Arrays) -> None:
+    def backward(self, dw_eff: Array, w_latent: Array, codes: Array, scales: Arrays, dscales: Arrays) -> None:
         """∂L/∂s = Σ ∂L/∂ŵ · q."""
         scale_gradient(dw_eff, codes, dscales["scale"])
 

@@ -1,0 +1,129 @@
+"""The gradient check itself: what it covers, and that it fails where it must."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from kdrun.engine import gradcheck
+from kdrun.engine.gradcheck import Combination, all_combinations, check
+from kdrun.engine.probe import Probe
+from kdrun.factors import discover
+from kdrun.factors.gradient.smoothstep import Smoothstep
+from kdrun.factors.gradient.ste import Ste
+from kdrun.factors.granularity.per_row import PerRow
+from kdrun.factors.quantizer.ternary import Ternary
+from kdrun.models.cfc import Cfc
+from kdrun.tasks.sine import Sine
+from tests.engine.throwaway import Decay, Projector
+
+TERNARY = {"quantizer": Ternary(), "gradient": Smoothstep()}
+
+
+def test_every_combination_of_what_is_discovered_is_there():
+    """A float teacher, float students, and ternary ones with each shape; each of them with each distillation."""
+    names = [combination.name for combination in all_combinations(Sine.example(), Cfc.example())]
+    shapes, distillations = discover.levels("gradient"), [None, *discover.levels("distillation")]
+    assert len(names) == len(set(names)) == 1 + len(distillations) * (len(shapes) + 1)
+
+
+@pytest.mark.parametrize("seed", range(2, 8))
+@pytest.mark.parametrize("task", [Sine.example(), Probe()], ids=lambda task: task.name)
+def test_passing_does_not_depend_on_the_point(monkeypatch, seed, task):
+    """Other random points give other errors and the same verdict, in both precisions."""
+    monkeypatch.setattr(gradcheck, "SEED", seed)
+    rows = list(check([Combination(task, Cfc(hidden=5), TERNARY)]))
+    assert [row for row in rows if not row.passed] == []
+
+
+@pytest.mark.parametrize("hidden", [16, 17])
+def test_full_and_overfull_vectors_are_checked_too(hidden):
+    """Sixteen units fill the kernels' width, seventeen take a second vector."""
+    rows = list(check([Combination(Probe(), Cfc(hidden=hidden), TERNARY)]))
+    assert [row for row in rows if not row.passed] == []
+
+
+def first_row(techniques):
+    return next(check([Combination(Sine.example(), Cfc(hidden=4), techniques)]))
+
+
+def test_a_wrong_gradient_of_a_slots_own_arrays_fails():
+    """A projector whose gradient is a tenth too large does not pass."""
+
+    class Wrong(Projector):
+        name: ClassVar[str] = "wrong"
+
+        def evaluate(self, student, teachers, batch, context):
+            result = super().evaluate(student, teachers, batch, context)
+            result.d_own["projection"] *= 1.1
+            return result
+
+    assert not first_row({"features": Wrong()}).passed
+
+
+def test_a_wrong_penalty_fails():
+    """So does a penalty whose gradient is not that of its value."""
+
+    class Wrong(Decay):
+        name: ClassVar[str] = "wrong"
+
+        def evaluate(self, latent, context):
+            value, gradients = super().evaluate(latent, context)
+            return 2 * value, gradients
+
+    assert not first_row({"penalty": Wrong()}).passed
+
+
+def test_a_mask_that_is_not_the_derivative_it_declares_fails():
+    """The window is compared with its antiderivative, not with itself."""
+
+    class Wrong(Smoothstep):
+        name: ClassVar[str] = "wrong"
+
+        def mask(self, w_latent, unit, max_code, progress, mask):
+            written = super().mask(w_latent, unit, max_code, progress, mask)
+            mask *= 1.01
+            return written
+
+    assert not first_row({"quantizer": Ternary(), "gradient": Wrong()}).passed
+
+
+def test_a_gradient_that_is_no_number_fails():
+    """nan is not within any tolerance."""
+
+    class Wrong(Decay):
+        name: ClassVar[str] = "wrong"
+
+        def evaluate(self, latent, context):
+            return 0.0, {"w": np.full_like(latent["w"], np.nan)}
+
+    row = first_row({"penalty": Wrong()})
+    assert (row.passed, row.max_relative_error) == (False, np.inf)
+
+
+def test_a_new_granularity_is_checked_without_being_listed(monkeypatch):
+    """Granularities are reached through the quantizers that name them; a wrong one turns a row red."""
+
+    class Wrong(PerRow):
+        name: ClassVar[str] = "wrong"
+
+        def gather(self, d_columns, d_stored):
+            d_stored[:] = -d_columns
+
+    def levels(family):
+        return {**discover.levels(family), **({"wrong": Wrong} if family == "granularity" else {})}
+
+    monkeypatch.setattr("kdrun.engine.gradcheck.levels", levels)
+    monkeypatch.setattr("kdrun.engine.recipe.levels", levels)
+    combinations = all_combinations(Sine.example(), Cfc(hidden=4))
+    named = [c for c in combinations if c.name.endswith("ternary(granularity=wrong) + ste")]
+    assert len(named) == 1
+    assert not next(check(named)).passed
+
+
+def test_every_parameter_is_counted():
+    """A ternary CfC of H = 4: effective, latent and mask of each weight, scales, biases and time constants."""
+    weights, scales, others = 5 * 8 + 4, 8 + 1, 8 + 4 + 1
+    assert first_row({"quantizer": Ternary(), "gradient": Ste()}).parameters == 3 * weights + scales + others
