@@ -58,3 +58,26 @@ def test_the_error_shown_is_the_error_that_comes(tmp_path):
     shown = re.search(r"sine\.yaml:(\d+:\d+): .*Did you mean", README)
     assert shown is not None
     assert f":{shown[1]}: factors.gradient[1]: unknown level 'smoothstp'" in str(caught.value)
+
+
+def cells_of(text: str) -> list[list[str]]:
+    rows = [line.strip().strip("|").split("|") for line in text.splitlines() if line.startswith("| ")]
+    return [[re.sub(r"[*\\]", "", cell).strip() for cell in row] for row in rows]
+
+
+def test_the_table_is_that_of_the_reference_results():
+    """Each row of the README stands in results/sine/report.md, its training error left out."""
+    report = (ROOT / "results/sine/report.md").read_text()
+    reference = [[*row[:4], *row[5:]] for row in cells_of(report) if len(row) == 8]
+    shown = [row for row in cells_of(README.split("## Its result")[1].split("## How")[0]) if len(row) == 7]
+    assert len(shown) == 1 + 1 + 8 + 3
+    assert [row for row in shown if row not in reference and "---" not in row[0]] == []
+
+
+def test_every_effect_that_is_quoted_is_in_the_tables():
+    """Ratios with their intervals in the README's findings are those of the effects tables."""
+    findings = README.split("What it says:")[1].split("## How")[0]
+    quoted = set(re.findall(r"[\d.]+ \[[\d.]+, [\d.]+\]", findings))
+    tables = [(ROOT / f"results/{name}/report.md").read_text().replace("\\", "") for name in ("sine", "sine_shapes")]
+    assert quoted
+    assert [text for text in quoted if not any(text in table for table in tables)] == []
