@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kdrun.core.jit import sources_digest
+from kdrun.core.jit import CACHE_FOLDER, sources_digest
 from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_techniques
 from kdrun.engine.local import processes, worker_count
 from kdrun.engine.probe import Probe
@@ -56,6 +56,8 @@ def check_gradients(study: Study, listener: Listener | None = None) -> list[Grad
     """Check the combinations that a study uses: its float teachers, and the techniques of each treatment."""
     combinations = _used_combinations(study)
     listener = listener or Listener()
+    if not any(CACHE_FOLDER.iterdir()):
+        listener.noticed("compiling the numeric core for this machine, once; this takes some ten seconds")
     listener.checking(len(combinations))
     rows = list(check(combinations, study.gradcheck.tolerance))
     listener.checked(rows)

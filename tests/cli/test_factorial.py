@@ -294,7 +294,13 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
     options = ("--set", "student.epochs=2000", *PLAIN)
     command = [KDRUN, "factorial", SMOKE, "--results", tmp_path, *options]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell that runs this in the background has it ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads here
     )
     assert process.stderr is not None
     said = ""
