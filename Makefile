@@ -21,7 +21,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n auto -m "not slow" -x $(NUMERIC) tests/study tests/stats
+	$(BIN)/python -m pytest -q -n auto -m "not slow" -x $(NUMERIC) tests/stats tests/study --ignore tests/study/test_study_fuzz.py
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
