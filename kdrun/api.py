@@ -98,6 +98,8 @@ def run(
 ) -> Results:
     """Do what is missing of a study, and write its tables and report into `<results>/<study>`.
 
+    Worker processes import the calling script again: call this below `if __name__ == "__main__":`.
+
     Args:
         study: from `load_study`.
         results: the folder that holds a folder for each study.
@@ -111,6 +113,10 @@ def run(
         GradientCheckFailed: nothing was trained.
         Interrupted: by Ctrl-C; what was finished is stored.
     """
+    if not isinstance(study, Study):
+        raise UsageError(f"run needs a study from load_study, not {type(study).__name__}")
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}; at least 1 is needed")
     listener = listener or Listener()
     folder = Path(results) / study.study
     refuse_unfit(folder, fresh)

@@ -270,6 +270,8 @@ def export(
     from kdrun.results import Results
     from kdrun.store.export import export_npz
 
+    if output.is_dir():
+        raise UsageError(f"{output}: this is a folder; give the name of a file, such as network.npz")
     found = Results.open(results)
     run = found.find_run(run_id)
     with found.store() as store:

@@ -32,6 +32,7 @@ from kdrun.study.schema import Study
 STUDY_FILE = "study.yaml"
 OURS = (STUDY_FILE, "registration.json", FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", "tables", "plots",
         "report.md", "report.html", "manifest.json")  # fmt: skip
+TABLES = ("runs", "treatments", "effects", "criteria")
 HISTORY_PART = 1000
 VERDICT_COLUMNS = ("say", "claim", "verdict", "exploratory", "estimate", "ci_low", "ci_high", "replicates")
 
@@ -176,7 +177,8 @@ class Results:
     def is_up_to_date(self) -> bool:
         """Whether study, tables and report on disk are those of what is stored."""
         study, written = self.folder / STUDY_FILE, self.folder / "manifest.json"
-        if not self.has_runs or not study.is_file() or not written.is_file():
+        made = [written, self.folder / "report.md", *(self.folder / "tables" / f"{name}.csv" for name in TABLES)]
+        if not self.has_runs or not study.is_file() or not all(path.is_file() for path in made):
             return False
         digests = json.loads(written.read_text("utf-8"))
         same = (digests.get("study_digest"), digests.get("results_digest")) == (self.study_digest, self.results_digest)

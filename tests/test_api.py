@@ -123,6 +123,25 @@ def test_a_folder_with_something_else_in_it_is_not_touched(tiny, tmp_path):
     assert (folder / "thesis.tex").read_text() == "precious"
 
 
+@pytest.mark.parametrize(("study", "workers"), [("tiny.yaml", 1), (None, 0)])
+def test_wrong_arguments_are_usage_errors(tiny, tmp_path, study, workers):
+    """A path in place of a study, or no workers, is told in a sentence; nothing is written."""
+    with pytest.raises(UsageError):
+        kdrun.run(study or kdrun.load_study(tiny), results=tmp_path / "out", workers=workers)
+    assert not (tmp_path / "out").exists()
+
+
+def test_deleted_tables_are_made_again(tiny, tmp_path):
+    """Where nothing is missing but a table, the table comes back."""
+    study = kdrun.load_study(tiny)
+    results = kdrun.run(study, results=tmp_path, workers=1)
+    (results.folder / "tables" / "effects.csv").unlink()
+    recorder = Recorder()
+    kdrun.run(study, results=tmp_path, workers=1, listener=recorder)
+    assert (results.folder / "tables" / "effects.csv").is_file()
+    assert recorder.titles == []
+
+
 def test_only_the_combinations_of_the_study_are_checked(tiny):
     """Its float teacher and its two shapes, at two ends of training, in two precisions."""
     rows = check_gradients(kdrun.load_study(tiny))

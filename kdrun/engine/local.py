@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 
+from kdrun.errors import UsageError
+
 
 def worker_count(workers: int | None) -> int:
     """How many workers to use: all cores that this process may use, where none is asked for."""
@@ -30,6 +32,8 @@ def _warm_up() -> None:
 @contextmanager
 def processes(workers: int) -> Iterator[Executor]:
     """A pool of fresh worker processes. They end with the block: at once where it ends in an error."""
+    if multiprocessing.parent_process() is not None:
+        raise UsageError('a worker process cannot start others; call kdrun.run below `if __name__ == "__main__":`')
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
     for _ in range(workers):
