@@ -11,14 +11,20 @@ import pandas as pd
 from kdrun.records import GradientCheck, Outcome, Run
 from kdrun.stats.effects import effects_table
 from kdrun.stats.frame import runs_table
+from kdrun.stats.lenth import Lenth
 from kdrun.stats.scales import Layout
 from kdrun.stats.summary import comparator_summary, run_counts, treatment_summary
-from kdrun.stats.verdicts import Known, criteria_table
+from kdrun.stats.verdicts import VERDICT_COLUMNS, Known, criteria_table
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """The tables of a study; the columns of each are described where it is made."""
+    """The tables of a study; the columns of each are described where it is made.
+
+    `complete_effects` are the effects from the complete replicates alone, where others have holes, and empty where
+    nothing is missing; `lenth` has Lenth's limits by response, where there is one replicate; `hypotheses` has a column
+    `evidence` beside those of hypotheses.csv; `notes` are sentences about what could not be computed, and why.
+    """
 
     layout: Layout
     runs: pd.DataFrame
@@ -26,12 +32,24 @@ class Analysis:
     comparators: pd.DataFrame
     counts: pd.DataFrame
     effects: pd.DataFrame
+    complete_effects: pd.DataFrame
+    anova: pd.DataFrame
+    lenth: Mapping[str, Lenth]
+    hypotheses: pd.DataFrame
     criteria: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables that a results folder holds, by file name without its ending."""
-        return {"runs": self.runs, "treatments": self.treatments, "effects": self.effects, "criteria": self.criteria}
+        return {
+            "runs": self.runs,
+            "treatments": self.treatments,
+            "effects": self.effects,
+            "anova": self.anova,
+            "hypotheses": self.hypotheses.drop(columns="evidence"),
+            "criteria": self.criteria,
+        }
 
 
 def analyse(
@@ -56,5 +74,11 @@ def analyse(
         comparators=comparator_summary(table, layout),
         counts=run_counts(table, layout),
         effects=effects,
+        complete_effects=effects.iloc[:0],
+        anova=pd.DataFrame(
+            columns=["response", "term", "stratum", "df", "sum_sq", "mean_sq", "F", "p_value", "partial_eta_sq"]
+        ),
+        lenth={},
+        hypotheses=pd.DataFrame(columns=[*VERDICT_COLUMNS, "evidence"]),
         criteria=criteria_table(criteria, known),
     )

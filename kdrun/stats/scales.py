@@ -33,13 +33,17 @@ class Layout:
 
     `factors` maps each factor to its levels, in the order of the study; `responses` has one entry per measured column,
     in the order of `runs.csv`; `judged` names those that the study declares, the primary one first; `ratios` is what
-    the task declares of `vs_float` and `vs_baseline`, ratios of the primary response.
+    the task declares of `vs_float` and `vs_baseline`, ratios of the primary response; `shared` names the factors whose
+    levels select something that treatments of a replicate share, such as a teacher: they are whole-plot factors.
+    `screening` says that the design estimates main effects only.
     """
 
     factors: Mapping[str, tuple[str, ...]]
     responses: tuple[Response, ...]
     judged: tuple[str, ...]
     ratios: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    screening: bool = False
 
     def response(self, name: str) -> Response:
         """The response of that name; a ratio is a response on the log10 scale."""

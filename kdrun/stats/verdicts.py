@@ -21,6 +21,7 @@ from kdrun.stats.scales import Floats, Layout, Response, analysis_values, filled
 
 Verdict = Literal["supported", "refuted", "inconclusive"]
 ONE_SIDED = 0.025
+VERDICT_COLUMNS = ("say", "claim", "verdict", "exploratory", "estimate", "ci_low", "ci_high", "replicates")
 CRITERIA_COLUMNS = ("name", "required", "holds", "evidence")
 
 
