@@ -16,11 +16,12 @@ from kdrun.engine.run import Finished, techniques
 from kdrun.engine.schedule import Schedule, carry_out, finished_of
 from kdrun.errors import GradientCheckFailed, Interrupted, UsageError
 from kdrun.factors.contract import Level
+from kdrun.folder import prepare_folder, refuse_unfit
 from kdrun.listener import Listener, Work
 from kdrun.models.discover import cells
 from kdrun.records import GradientCheck, Run
 from kdrun.report.manifest import environment
-from kdrun.results import Results, let_go_of_networks, missed, prepare_folder, refuse_unfit
+from kdrun.results import Results, let_go_of_networks, missed
 from kdrun.store.digest import DigestRow, results_digest
 from kdrun.store.runs import Store
 from kdrun.study.design import Treatment
@@ -56,7 +57,7 @@ def check_gradients(study: Study, listener: Listener | None = None) -> list[Grad
     """Check the combinations that a study uses: its float teachers, and the techniques of each treatment."""
     combinations = _used_combinations(study)
     listener = listener or Listener()
-    if not any(CACHE_FOLDER.iterdir()):
+    if CACHE_FOLDER.is_dir() and not any(CACHE_FOLDER.iterdir()):
         listener.noticed("compiling the numeric core for this machine, once; this takes some ten seconds")
     listener.checking(len(combinations))
     rows = list(check(combinations, study.gradcheck.tolerance))

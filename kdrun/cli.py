@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from enum import StrEnum
@@ -178,6 +179,47 @@ def _print_results(found: Results) -> None:
 
 def _print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+@app.command(epilog="Example: kdrun plan sine.yaml --replicates 6 --pilot results/pilot")
+def plan(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Study file.")],
+    results: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder that holds a folder for each study; only read.")
+    ] = Path("results"),
+    pilot: Annotated[
+        Path | None, typer.Option(metavar="RESULTS", help="Results folder that tells deviations and times; only read.")
+    ] = None,
+    replicates: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of replicates, instead of the study's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed, instead of the study's.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Set a key of the study; repeatable, the last wins."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Worker processes that the time is for. Default: all cores.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a study would run: treatments, ids, seeds, minimum detectable effects, aliases, expected time.
+
+    Trains nothing and writes nothing. Exit codes: 0 done; 2 the command or the study is wrong.
+    """
+    # Nothing is computed with kernels here, and uncompiled ones leave no machine code on disk.
+    os.environ["NUMBA_DISABLE_JIT"] = "1"
+    from kdrun.study.load import load_study
+
+    loaded = load_study(study, set_ or (), replicates, seed)
+    from kdrun.planning import outlook_of
+    from kdrun.report.plan import plan_document, plan_rich
+
+    outlook = outlook_of(loaded, results, pilot=pilot, workers=workers)
+    if as_json:
+        _print_json(plan_document(outlook))
+    else:
+        _console().print(plan_rich(outlook))
 
 
 @app.command(epilog="Example: kdrun gradcheck --json")

@@ -1,13 +1,8 @@
-"""One results folder: what is stored in it, what is computed from that, and the files that people read.
-
-study.yaml  runs.sqlite            what happened
-tables/  report.md  manifest.json  computed, and made again by `Results.write`
-"""
+"""The results of one study: what is stored, what is computed from that, and the files that people read."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,25 +11,28 @@ from typing import Any
 
 import pandas as pd
 
+from kdrun.engine.trained import demonstrate
 from kdrun.errors import UsageError
-from kdrun.files import write_text
+from kdrun.folder import REGISTRATION_FILE, STUDY_FILE, read_registration
 from kdrun.records import GradientCheck, Outcome, Run
 from kdrun.report.document import factorial_document
 from kdrun.report.manifest import manifest
+from kdrun.report.plots import Picture, Shown, pictures, prediction_runs
 from kdrun.report.write import write_report
 from kdrun.stats.analysis import Analysis, analyse
 from kdrun.stats.scales import Layout, Response
 from kdrun.store.runs import FILE_NAME, Store
 from kdrun.study.load import load_study, study_text
 from kdrun.study.plan import Plan, plan, study_digest
+from kdrun.study.register import CRITERIA, HYPOTHESES, Registration
 from kdrun.study.schema import Study
+from kdrun.study.selection import PLACKETT_BURMAN
 
-STUDY_FILE = "study.yaml"
-OURS = (STUDY_FILE, "registration.json", FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", "tables", "plots",
-        "report.md", "report.html", "manifest.json")  # fmt: skip
-TABLES = ("runs", "treatments", "effects", "criteria")
+TABLES = ("runs", "treatments", "effects", "anova", "hypotheses", "criteria")
 HISTORY_PART = 1000
-VERDICT_COLUMNS = ("say", "claim", "verdict", "exploratory", "estimate", "ci_low", "ci_high", "replicates")
+PICTURED_REPLICATES = 20
+# Factors of these sections select what treatments of a replicate share: data, initial weights, a teacher.
+SHARED_SECTIONS = ("task", "model", "teacher")
 
 
 class Results:
@@ -72,14 +70,55 @@ class Results:
             return store.outcomes([run.run_id for run in self.plan.runs])
 
     @cached_property
+    def registration(self) -> Registration | None:
+        """What was registered before the first run, and what the study changed since; None where nothing was."""
+        found = read_registration(self.folder)
+        return found and found.followed_to(self.study, "")
+
+    @cached_property
     def analysis(self) -> Analysis:
         """Every table of the study."""
         with self.store() as store:
             reproducible = store.fact("reproducible")
-        checks = self.gradient_checks
         return analyse(
-            self.plan.runs, self.outcomes, layout_of(self.study), _criteria(self.study), checks, reproducible
+            self.plan.runs,
+            self.outcomes,
+            layout_of(self.study),
+            criteria=self.study.resolved()["criteria"],
+            hypotheses=self._hypotheses(),
+            gradient_checks=self.gradient_checks,
+            reproducible=reproducible,
         )
+
+    def _hypotheses(self) -> list[Mapping[str, Any]]:
+        """The hypotheses of the study, each marked where it was not registered before the first run."""
+        claimed = self.study.resolved()["hypotheses"]
+        exploratory = [True] * len(claimed)
+        if self.registration is not None and not self._registration_was_replaced():
+            exploratory = self.registration.exploratory(self.study, HYPOTHESES)
+        return [{**item, "exploratory": late} for item, late in zip(claimed, exploratory, strict=True)]
+
+    def _registration_was_replaced(self) -> bool:
+        """Whether registration.json is not the one that was written before the first run."""
+        with self.store() as store:
+            written = store.fact("registration")
+        return self.registration is not None and written is not None and written != self.registration.hash
+
+    def registered(self) -> dict[str, Any]:
+        """What a report says of the registration: when, its hash, changes, and names of exploratory criteria."""
+        found = self.registration
+        if found is None:
+            return {}
+        changes = list(found.changes)
+        names = [criterion["name"] for criterion in self.study.resolved()["criteria"]]
+        exploratory = found.exploratory(self.study, CRITERIA)
+        if found.late:
+            changes.insert(0, {"time": found.registered, "text": "nothing was registered before the first run"})
+        if self._registration_was_replaced():
+            changes.append({"time": "", "text": f"{REGISTRATION_FILE} is not the one written before the first run"})
+            exploratory = [True] * len(names)
+        late = [name for name, flag in zip(names, exploratory, strict=True) if flag]
+        return {"registered": found.registered, "hash": found.hash, "changes": changes, "exploratory_criteria": late}
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -110,8 +149,10 @@ class Results:
 
     @property
     def verdicts(self) -> pd.DataFrame:
-        """One row per registered hypothesis; columns as in hypotheses.csv. No study can register one yet."""
-        return pd.DataFrame(columns=list(VERDICT_COLUMNS))
+        """One row per hypothesis with its verdict; columns as in hypotheses.csv."""
+        if self.has_runs:
+            return self.analysis.tables["hypotheses"]
+        return self._table("hypotheses")
 
     @property
     def gradient_checks(self) -> list[GradientCheck]:
@@ -177,7 +218,11 @@ class Results:
     def is_up_to_date(self) -> bool:
         """Whether study, tables and report on disk are those of what is stored."""
         study, written = self.folder / STUDY_FILE, self.folder / "manifest.json"
-        made = [written, self.folder / "report.md", *(self.folder / "tables" / f"{name}.csv" for name in TABLES)]
+        made = [
+            written,
+            *(self.folder / name for name in ("report.md", "report.html", REGISTRATION_FILE)),
+            *(self.folder / "tables" / f"{name}.csv" for name in TABLES),
+        ]
         if not self.has_runs or not study.is_file() or not all(path.is_file() for path in made):
             return False
         digests = json.loads(written.read_text("utf-8"))
@@ -185,50 +230,37 @@ class Results:
         return same and study.read_text("utf-8") == study_text(self.study)
 
     def write(self) -> None:
-        """Write tables, report and manifest from what is stored."""
+        """Write tables, pictures, report and manifest from what is stored."""
         with self.store() as store:
-            write_report(self.folder, self.analysis, self.study.resolved(), self.manifest(), self._histories(store))
+            write_report(
+                self.folder,
+                self.analysis,
+                self.study.resolved(),
+                study_text(self.study),
+                self.manifest(),
+                self._histories(store),
+                self.registered(),
+                self._pictures(store),
+            )
+
+    def _pictures(self, store: Store) -> list[Picture]:
+        """The pictures of the study; learning curves show the first replicates."""
+        shown = [run.run_id for run in self.plan.runs if run.replicate <= PICTURED_REPLICATES]
+        return pictures(self.analysis, store.histories(shown), list(self._demonstrations(store)))
+
+    def _demonstrations(self, store: Store) -> Iterator[Shown]:
+        """What the teacher and the best and worst student do on the example of their task, where it has one."""
+        runs = {run.run_id: run for run in self.plan.runs}
+        for label, run_id in prediction_runs(self.analysis):
+            found = demonstrate(runs[run_id], store.outcome(run_id).parameters)
+            if found is not None:
+                yield Shown(label, found)
 
     def _histories(self, store: Store) -> Iterator[pd.DataFrame]:
         """Series of the runs, part by part, so that only one part is in memory."""
         ids = [run.run_id for run in self.plan.runs]
         for start in range(0, len(ids), HISTORY_PART):
             yield store.histories(ids[start : start + HISTORY_PART])
-
-
-def refuse_unfit(folder: Path, fresh: bool) -> None:
-    """Refuse a folder that cannot hold runs: a file, or, unless `fresh`, one with something else in it."""
-    if any(part.is_file() for part in (folder, *folder.parents)):
-        raise UsageError(f"{folder}: results need a folder, but a file of that name is in the way")
-    if not fresh and folder.exists() and not Store.exists(folder) and any(folder.iterdir()):
-        raise UsageError(
-            f"{folder}: this folder holds no {FILE_NAME}, only results without their runs, or something else. "
-            f"Choose another place with --results DIR, or start over here with --fresh."
-        )
-
-
-def prepare_folder(folder: Path, study: Study, fresh: bool) -> None:
-    """Make the folder ready to hold runs of `study`, emptied first where `fresh`, and write the study that runs."""
-    refuse_unfit(folder, fresh)
-    if fresh:
-        clear(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not Store.exists(folder):
-            Store.create(folder).close()
-        write_text(folder / STUDY_FILE, study_text(study))
-    except OSError as error:
-        raise UsageError(f"{folder}: results cannot be written there: {error.strerror}; nothing was run") from None
-
-
-def clear(folder: Path) -> None:
-    """Remove what kdrun writes into a results folder, and nothing else."""
-    for name in OURS:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def let_go_of_networks(folder: Path, study: Study, runs: Sequence[Run]) -> None:
@@ -271,11 +303,9 @@ def layout_of(study: Study) -> Layout:
         responses=tuple(responses),
         judged=tuple(declared),
         ratios=study.task.ratios if study.teacher is not None else (),
+        shared=tuple(name for name, factor in study.factors.items() if factor.key[0] in SHARED_SECTIONS),
+        screening=study.design.fraction == PLACKETT_BURMAN,
     )
-
-
-def _criteria(study: Study) -> list[Mapping[str, Any]]:
-    return [dict(criterion) for criterion in study.resolved()["criteria"]]
 
 
 def missed(study: Study, run: Run, outcome: Outcome | None) -> str | None:

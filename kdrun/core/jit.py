@@ -38,11 +38,14 @@ def sources_digest(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def _cache_folders(name: str) -> list[Path]:
+    base = os.environ.get("KDRUN_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return [Path(base).expanduser() / "kdrun" / name, Path(tempfile.gettempdir()) / f"kdrun-{os.getuid()}" / name]
+
+
 def writable_cache_folder(name: str) -> Path:
     """The user's cache folder for `name`, or one below the temporary folder where the home is read-only."""
-    base = os.environ.get("KDRUN_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    candidates = [Path(base).expanduser() / "kdrun" / name, Path(tempfile.gettempdir()) / f"kdrun-{os.getuid()}" / name]
-    for folder in candidates:
+    for folder in _cache_folders(name):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:
@@ -52,7 +55,9 @@ def writable_cache_folder(name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix="kdrun-"))
 
 
-CACHE_FOLDER = writable_cache_folder(sources_digest(Path(__file__).parent))
+_DIGEST = sources_digest(Path(__file__).parent)
+# Without the JIT nothing is kept, so nothing is made on disk: `kdrun plan` writes nothing.
+CACHE_FOLDER = _cache_folders(_DIGEST)[0] if JIT_DISABLED else writable_cache_folder(_DIGEST)
 numba_config.CACHE_DIR = str(CACHE_FOLDER)
 
 

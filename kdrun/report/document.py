@@ -11,6 +11,8 @@ import pandas as pd
 from kdrun.records import GradientCheck
 from kdrun.stats.analysis import Analysis
 
+HYPOTHESIS = ("say", "verdict", "estimate", "ci_low", "ci_high", "replicates")
+
 
 def factorial_document(
     analysis: Analysis, study: str, results: str, study_digest: str, results_digest: str
@@ -27,7 +29,7 @@ def factorial_document(
         "criteria": [
             {key: row[key] for key in ("name", "required", "holds", "evidence")} for row in records(analysis.criteria)
         ],
-        "hypotheses": [],
+        "hypotheses": [{key: row[key] for key in HYPOTHESIS} for row in records(analysis.hypotheses)],
     }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -13,13 +15,16 @@ from rich.table import Table
 
 from kdrun.errors import UsageError
 from kdrun.files import write_text
+from kdrun.report.html import SHORT_DIGEST, render
 from kdrun.report.tables import Sheet, markdown_table, rich_table
-from kdrun.report.text import estimate, heading
+from kdrun.report.text import estimate, heading, markdown
+from kdrun.report.wording import VERDICTS, verdict_counts
 
 COLUMNS = (
-    "folder", "study", "title", "treatments", "replicates", "best", "response", "mean", "ci_low", "ci_high", "criteria",
-    "held", "results_digest", "end",
+    "folder", "study", "title", "treatments", "replicates", "best", "response", "mean", "ci_low", "ci_high", *VERDICTS,
+    "criteria", "held", "results_digest", "end", "report",
 )  # fmt: skip
+REPORTS = ("report.html", "report.md")
 
 
 def study_folders(folder: Path) -> list[Path]:
@@ -36,23 +41,41 @@ def study_index(folder: Path) -> pd.DataFrame:
     """One row per study in the folder, by name.
 
     Columns: folder (its name), study, title, treatments, replicates, best (the levels of the best treatment), response
-    (the primary one), mean, ci_low, ci_high (of the best treatment), criteria, held (how many), results_digest, end.
+    (the primary one), mean, ci_low, ci_high (of the best treatment), supported, refuted, inconclusive (how many
+    hypotheses), criteria, held (how many), results_digest, end, report (the name of its report's file, or empty).
     """
     return pd.DataFrame([_study_row(path) for path in study_folders(folder)], columns=list(COLUMNS))
 
 
 def _study_row(folder: Path) -> tuple[Any, ...]:
     manifest, treatments = _manifest(folder), _table(folder, "treatments")
-    criteria = _table(folder, "criteria")
-    primary = manifest.get("primary") or {"name": _first_response(treatments), "better": "lower"}
+    criteria, hypotheses = _table(folder, "criteria"), _table(folder, "hypotheses")
+    primary = _primary(manifest, treatments)
     best = _best(treatments, primary)
     values = [_number(best.get(f"{primary['name']}_{key}", "")) for key in ("mean", "ci_low", "ci_high")]
+    verdicts = list(hypotheses.get("verdict", ()))
     held = sum(value == "True" for value in criteria.get("holds", ()))
     return (
         folder.name, str(manifest.get("study", folder.name)), str(manifest.get("title", folder.name)), len(treatments),
-        max((int(count) for count in treatments["replicates"]), default=0), _levels(best), primary["name"], *values,
-        len(criteria), held, str(manifest.get("results_digest", "")), str(manifest.get("end") or ""),
+        _replicates(treatments), _levels(best), primary["name"], *values,
+        *(verdicts.count(verdict) for verdict in VERDICTS), len(criteria), held,
+        str(manifest.get("results_digest", "")), str(manifest.get("end") or ""),
+        next((name for name in REPORTS if (folder / name).is_file()), ""),
     )  # fmt: skip
+
+
+def _primary(manifest: dict[str, Any], treatments: pd.DataFrame) -> dict[str, str]:
+    """Name of the primary response, and which way is better; without a manifest the first one, and lower."""
+    found = manifest.get("primary")
+    if isinstance(found, dict) and "name" in found:
+        return {"better": "lower", **{key: str(value) for key, value in found.items()}}
+    return {"name": _first_response(treatments), "better": "lower"}
+
+
+def _replicates(treatments: pd.DataFrame) -> int:
+    """The most replicates that a treatment has; 0 where the table does not say."""
+    counts = [_number(count) for count in treatments.get("replicates", ())]
+    return int(max((count for count in counts if math.isfinite(count)), default=0))
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -92,30 +115,48 @@ def _best(treatments: pd.DataFrame, primary: dict[str, Any]) -> dict[str, str]:
 
 
 def _number(text: str) -> float:
-    return float(text) if text else float("nan")
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _levels(row: dict[str, str]) -> str:
     """The levels of a treatment: what stands between its number and its replicates."""
     names = list(row)
-    factors = names[names.index("treatment") + 1 : names.index("replicates")] if row else []
+    if "treatment" not in names or "replicates" not in names:
+        return ""
+    factors = names[names.index("treatment") + 1 : names.index("replicates")]
     return ", ".join(f"{name} {row[name]}" for name in factors)
 
 
 def index_sheet(index: pd.DataFrame) -> Sheet:
     """The index as text."""
-    rows = tuple(_index_row(row) for row in index.to_dict("records"))
-    headings = ("Study", "Treatments", "Replicates", "Best treatment", "Its response", "Criteria", "Results digest")
-    return Sheet(
-        headings, rows, frozenset({1, 2}), notes=("Means with 95% intervals, as each study's report has them.",)
-    )
+    rows = tuple(tuple(_shown(row)[key] for key in HEADINGS) for row in index.to_dict("records"))
+    return Sheet(tuple(HEADINGS.values()), rows, frozenset({3, 4}), notes=REMARKS)
 
 
-def _index_row(row: dict[Any, Any]) -> tuple[str, ...]:
-    value = f"{heading(row['response'])} {estimate(row['mean'], row['ci_low'], row['ci_high'])}"
-    held = f"{row['held']} of {row['criteria']} hold" if row["criteria"] else ""
-    counts: Sequence[str] = (str(row["treatments"]), str(row["replicates"]))
-    return (row["study"], *counts, row["best"], value, held, row["results_digest"][:12])
+HEADINGS = {
+    "study": "Study", "verdicts": "Hypotheses", "held": "Criteria", "treatments": "Treatments",
+    "replicates": "Replicates", "best": "Best treatment", "value": "Its response", "results_digest": "Results digest",
+}  # fmt: skip
+REMARKS = ("Means with 95% intervals, as each study's report has them.",)
+
+
+def _shown(row: Mapping[Any, Any]) -> dict[str, str]:
+    """One study as the index shows it, by `HEADINGS`; `link` leads to its report, relative to the index."""
+    return {
+        "study": row["study"],
+        "title": row["title"],
+        "verdicts": verdict_counts(verdict for verdict in VERDICTS for _ in range(row[verdict])),
+        "held": f"{row['held']} of {row['criteria']} hold" if row["criteria"] else "",
+        "treatments": str(row["treatments"]),
+        "replicates": str(row["replicates"]),
+        "best": row["best"],
+        "value": f"{heading(row['response'])} {estimate(row['mean'], row['ci_low'], row['ci_high'])}",
+        "results_digest": row["results_digest"][:SHORT_DIGEST],
+        "link": f"./{quote(row['folder'], safe='')}/{row['report']}" if row["report"] else "",
+    }
 
 
 def index_rich(index: pd.DataFrame) -> Table:
@@ -123,6 +164,19 @@ def index_rich(index: pd.DataFrame) -> Table:
     return rich_table(index_sheet(index), "Studies")
 
 
+def index_markdown(index: pd.DataFrame) -> str:
+    """The index in Markdown: the table, and links to the reports."""
+    shown = [_shown(row) for row in index.to_dict("records")]
+    links = [f"- [{markdown(row['study'])}]({row['link']}): {markdown(row['title'])}" for row in shown if row["link"]]
+    return "\n\n".join(["# Studies", markdown_table(index_sheet(index)), *(["\n".join(links)] if links else [])]) + "\n"
+
+
+def index_html(index: pd.DataFrame) -> str:
+    """The index as a page."""
+    return render("index.html.j2", studies=[_shown(row) for row in index.to_dict("records")], remarks=REMARKS)
+
+
 def write_index(folder: Path, index: pd.DataFrame) -> None:
-    """Write index.md. The folders of the studies are left as they are."""
-    write_text(folder / "index.md", f"# Studies\n\n{markdown_table(index_sheet(index))}\n")
+    """Write index.md and index.html. The folders of the studies are left as they are."""
+    write_text(folder / "index.md", index_markdown(index))
+    write_text(folder / "index.html", index_html(index))

@@ -1,63 +1,134 @@
-"""report.md: what was run, what came out, how it was judged, and how to run it again."""
+"""report.md, short enough for a pull request: verdicts, what matters, tables, how it was judged and is run again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from kdrun.report.tables import criteria_markdown, effects_sheet, markdown_table, treatment_markdown
+from kdrun.report.tables import (
+    VERDICTS_ARE,
+    complete_effects_sheet,
+    criteria_markdown,
+    effects_sheet,
+    hypothesis_number,
+    markdown_table,
+    treatment_markdown,
+)
 from kdrun.report.text import code, markdown
+from kdrun.report.wording import Statement, counts_of_runs, judged, origin, scales, verdict_counts, what_matters
 from kdrun.stats.analysis import Analysis
-from kdrun.stats.scales import Layout
 
-JUDGED = """\
-A study is a randomized complete block design: every replicate holds every treatment once, on the same random streams.
-Effects are estimated inside each replicate; the estimates of the replicates give a t interval. p values of the terms of
-one response are adjusted by Holm's method; plain and adjusted ones are shown. Ratios are paired within replicates,
-never made from two means. A diverged run is an outcome: it is counted, and takes part with the value registered for
-it."""
+if TYPE_CHECKING:
+    from kdrun.report.plots import Picture
+
+MOST_ROWS = 40
 
 
-def report_text(analysis: Analysis, study: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+def report_text(
+    analysis: Analysis,
+    study: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    registration: Mapping[str, Any] | None = None,
+    pictures: Sequence[Picture] = (),
+) -> str:
     """The report in Markdown. All text of the study stands in it as text."""
+    registration = registration or {}
     sections = [
         f"# {markdown(str(study.get('title') or study['study']))}",
-        _what_was_run(analysis, study),
-        f"## Treatments\n\n{treatment_markdown(analysis)}",
-        *([f"## Criteria\n\n{criteria_markdown(analysis)}"] if len(analysis.criteria) else []),
-        f"## Effects\n\n{markdown_table(effects_sheet(analysis))}" if len(analysis.effects) else "",
-        f"## How it was judged\n\n{JUDGED}\n\n{_scales(analysis.layout)}",
+        f"Study {code(str(study['study']))}: {counts_of_runs(analysis)}.",
+        _verdicts(analysis),
+        _criteria(analysis, registration),
+        _changes(registration),
+        _matters(analysis),
+        f"## Treatments\n\n{_factors(analysis)}\n\n{treatment_markdown(analysis)}",
+        _pictures(pictures),
+        _effects(analysis),
+        _judged(analysis),
         _again(study),
-        _origin(manifest),
+        _origin(manifest, registration),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _what_was_run(analysis: Analysis, study: Mapping[str, Any]) -> str:
-    kinds = analysis.runs["kind"].value_counts()
-    counts = ", ".join(f"{kinds[kind]} of {what}" for kind, what in _KINDS.items() if kind in kinds)
-    factors = [
-        f"- **{markdown(name)}**: {', '.join(code(level) for level in levels)}"
-        for name, levels in analysis.layout.factors.items()
-    ]
-    replicates = analysis.runs["replicate"].nunique()
-    lead = (
-        f"Study {code(str(study['study']))}: {len(analysis.treatments)} treatments in {replicates}"
-        f" replicate{'s'[: replicates > 1]}, {len(analysis.runs)} runs ({counts})."
+def _verdicts(analysis: Analysis) -> str:
+    rows = analysis.hypotheses.to_dict("records")
+    if not rows:
+        return ""
+    lines = [f"- {_verdict(row)}" for row in rows]
+    return "\n".join(
+        ["## Verdicts\n", f"{verdict_counts(analysis.hypotheses['verdict'])}. {VERDICTS_ARE}\n", *lines],
     )
-    return "\n".join([f"## What was run\n\n{lead}\n", *factors])
 
 
-_KINDS = {"teacher": "teachers", "treatment": "treatments", "comparator": "comparators"}
+def _verdict(row: Mapping[Any, Any]) -> str:
+    mark = " (exploratory)" if row["exploratory"] else ""
+    evidence = row["evidence"] or hypothesis_number(row)
+    # A backslash breaks the line.
+    behind = f"\\\n  {markdown(evidence)}" if evidence else ""
+    return f"**{markdown(row['verdict'])}**{mark}: {markdown(row['say'])}{behind}"
 
 
-def _scales(layout: Layout) -> str:
-    lines = []
-    for name in layout.judged:
-        response = layout.response(name)
-        stand_in = "" if response.stand_in is None else f"; a diverged run counts as {response.stand_in:g}"
-        lines.append(f"- {code(name)}: {response.scale} scale, {response.better} is better{stand_in}")
-    return "\n".join(lines)
+def _criteria(analysis: Analysis, registration: Mapping[str, Any]) -> str:
+    if not len(analysis.criteria):
+        return ""
+    exploratory = frozenset(registration.get("exploratory_criteria", ()))
+    return f"## Criteria\n\n{criteria_markdown(analysis, exploratory)}"
+
+
+def _changes(registration: Mapping[str, Any]) -> str:
+    changes = registration.get("changes", ())
+    if not changes:
+        return ""
+    lines = [f"- {markdown(str(change['time']))}: {markdown(str(change['text']))}" for change in changes]
+    return "\n".join(["## Changes since registration\n", *lines])
+
+
+def _matters(analysis: Analysis) -> str:
+    found = what_matters(analysis)
+    lines = [_statement(statement) for statement in found.shown]
+    if found.not_shown:
+        rest = "; ".join(f"{markdown(part.term)} {markdown(part.text)}" for part in found.not_shown[:MOST_ROWS])
+        more = len(found.not_shown) - MOST_ROWS
+        lines.append(f"- not shown to matter: {rest}{f'; and {more} more' if more > 0 else ''}")
+    remarks = [f"\n{markdown(remark)}" for remark in found.remarks]
+    return "\n".join([f"## What matters to {markdown(found.response)}\n", *lines, *remarks])
+
+
+def _statement(statement: Statement) -> str:
+    mark = f" ({statement.direction})" if statement.direction else ""
+    details = [f"  - {markdown(detail)}" for detail in statement.details]
+    return "\n".join([f"- **{markdown(statement.term)}**{mark}: {markdown(statement.text)}", *details])
+
+
+def _factors(analysis: Analysis) -> str:
+    factors = analysis.layout.factors.items()
+    return "\n".join(
+        f"- **{markdown(name)}**: {', '.join(code(level) for level in levels)}" for name, levels in factors
+    )
+
+
+def _pictures(pictures: Sequence[Picture]) -> str:
+    lines = [
+        f"![{markdown(picture.title)}](plots/{quote(picture.name, safe='')}.svg)\n\n{markdown(picture.caption)}"
+        for picture in pictures
+    ]
+    return "\n\n".join(["## Pictures", *lines]) if lines else ""
+
+
+def _effects(analysis: Analysis) -> str:
+    sheet = effects_sheet(analysis, MOST_ROWS)
+    if not sheet.rows:
+        return "\n\n".join(["## Effects", *(markdown(note) for note in sheet.notes)])
+    tables = [markdown_table(sheet)]
+    if len(analysis.complete_effects):
+        tables += ["### From complete replicates alone", markdown_table(complete_effects_sheet(analysis, MOST_ROWS))]
+    return "\n\n".join(["## Effects", *tables])
+
+
+def _judged(analysis: Analysis) -> str:
+    responses = "\n".join(f"- {code(name)}: {markdown(how)}" for name, how in scales(analysis.layout))
+    return "\n\n".join(["## How it was judged", *(markdown(part) for part in judged(analysis)), responses])
 
 
 def _again(study: Mapping[str, Any]) -> str:
@@ -73,16 +144,8 @@ kdrun factorial study.yaml --results again
 {code(f"again/{study['study']}")} then shows the same results digest."""
 
 
-def _origin(manifest: Mapping[str, Any]) -> str:
-    cpu = manifest.get("cpu") or {}
-    rows = {
-        "study digest": manifest.get("study_digest"),
-        "results digest": manifest.get("results_digest"),
-        "git commit": manifest.get("git_commit"),
-        "CPU": ", ".join(str(part) for part in (cpu.get("model"), *cpu.get("features", ())) if part),
-        "start": manifest.get("start"),
-        "end": manifest.get("end"),
-        **(manifest.get("versions") or {}),
-    }
-    lines = [f"| {markdown(name)} | {code(str(value))} |" for name, value in rows.items() if value]
+def _origin(manifest: Mapping[str, Any], registration: Mapping[str, Any]) -> str:
+    registered = {"registered": registration.get("registered"), "registration": registration.get("hash")}
+    rows = {**origin(manifest), **{name: str(value) for name, value in registered.items() if value}}
+    lines = [f"| {markdown(name)} | {code(value)} |" for name, value in rows.items()]
     return "\n".join(["## Digests and versions\n", "| | |", "| --- | --- |", *lines])

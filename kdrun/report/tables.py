@@ -1,9 +1,12 @@
-"""The tables that a person reads, for a terminal (Rich) and in Markdown, from the same cells."""
+"""The tables that a person reads: sheets of text, and how they look on a terminal (Rich) and in Markdown.
+
+LaTeX and HTML are made of the same sheets, in `latex` and `html`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,21 +15,25 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from kdrun.report.text import estimate, heading, is_scientific, markdown, plain, significant
+from kdrun.report.text import counted, estimate, heading, is_scientific, markdown, plain, significant
 from kdrun.stats.analysis import Analysis
 from kdrun.stats.effects import OMNIBUS
 from kdrun.stats.frame import BASELINE, BASELINE_RATIO
 from kdrun.stats.scales import Layout, Response
 
+# Longer tables are cut in reports; tables/*.csv hold all of it.
+MOST_TREATMENTS = 200
 MEANS = {"log10": "geometric means", "linear": "means", "logit": "means on the logit scale"}
-
-
 LONGEST_WORD = 14
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table as text: headings, rows of cells, rows to stress, columns of numbers, and what to say below it."""
+    """A table as text.
+
+    Headings, rows of cells, which columns are numbers, rows to stress, rows that a rule follows, and what to say below.
+    `values` holds, for columns whose cells begin with a number, that number in full, to sort by.
+    """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -34,6 +41,7 @@ class Sheet:
     stressed: frozenset[int] = frozenset()
     ruled: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
+    values: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
 
 def treatment_table(analysis: Analysis, title: str = "", width: int = 100) -> Table:
@@ -47,7 +55,7 @@ def treatment_table(analysis: Analysis, title: str = "", width: int = 100) -> Ta
 
 def treatment_markdown(analysis: Analysis) -> str:
     """The same table in Markdown, its notes below it."""
-    return markdown_table(treatment_sheet(analysis))
+    return markdown_table(treatment_sheet(analysis, limit=MOST_TREATMENTS))
 
 
 def effects_rich(analysis: Analysis) -> Table:
@@ -55,28 +63,50 @@ def effects_rich(analysis: Analysis) -> Table:
     return rich_table(effects_sheet(analysis), "Effects")
 
 
+def hypotheses_rich(analysis: Analysis) -> Table:
+    """The verdict on each hypothesis for a terminal."""
+    return rich_table(hypotheses_sheet(analysis), "Hypotheses")
+
+
 def criteria_rich(analysis: Analysis) -> Table:
     """The criteria as a checklist for a terminal, evidence beside each."""
     return rich_table(criteria_sheet(analysis), "Criteria")
 
 
-def treatment_sheet(analysis: Analysis, narrow: bool = False) -> Sheet:
-    """One row per treatment, then the comparators. Columns: Treatment, factors, responses, ratios."""
+def treatment_sheet(analysis: Analysis, narrow: bool = False, limit: int | None = None) -> Sheet:
+    """One row per treatment, then the comparators. Columns: Treatment, factors, responses, ratios.
+
+    Of more than `limit` treatments the first are shown, and the best.
+    """
     layout = analysis.layout
     best = best_treatment(analysis)
     style = Style.of(analysis, narrow)
-    treatments = [_treatment_row(row, style, best) for row in _records(analysis.treatments)]
+    shown = [row for row in _records(analysis.treatments) if limit is None or row["position"] < limit]
+    if best is not None and best >= len(shown):
+        shown.append(_records(analysis.treatments.iloc[[best]])[0] | {"position": best})
+    rows = [_treatment_row(row, style, best) for row in shown]
     comparators = [_comparator_row(row, style) for row in _records(analysis.comparators)]
     names = ("treatment", *layout.factors, *(response.name for response in layout.columns))
     first = 1 + len(layout.factors)
     return Sheet(
         headings=tuple(heading(name) for name in names),
-        rows=(*treatments, *comparators),
+        rows=(*rows, *comparators),
         numeric=frozenset(range(first, len(names))),
-        stressed=frozenset() if best is None else frozenset({best}),
-        ruled=frozenset({len(treatments) - 1}) if comparators else frozenset(),
-        notes=tuple(_notes(analysis, best)),
+        stressed=frozenset(place for place, row in enumerate(shown) if row["position"] == best),
+        ruled=frozenset({len(rows) - 1}) if comparators else frozenset(),
+        notes=(*_notes(analysis, best), *_left_out(len(shown), len(analysis.treatments), "treatment")),
+        values={
+            first + place: tuple(row[f"{response.name}_mean"] for row in (*shown, *_records(analysis.comparators)))
+            for place, response in enumerate(layout.columns)
+        },
     )
+
+
+def _left_out(shown: int, all_of_them: int, noun: str) -> list[str]:
+    """Where the rest of a long table is."""
+    if shown == all_of_them:
+        return []
+    return [f"Shown: {shown:,} of {counted(all_of_them, noun)}; all of them are in tables/{noun}s.csv."]
 
 
 def best_treatment(analysis: Analysis) -> int | None:
@@ -139,9 +169,8 @@ def _notes(analysis: Analysis, best: int | None) -> list[str]:
     layout = analysis.layout
     replicates = analysis.runs["replicate"].nunique()
     kinds = dict.fromkeys(MEANS[response.scale] for response in layout.responses)
-    what = (
-        f"{' and '.join(kinds)[:1].upper()}{' and '.join(kinds)[1:]} over {replicates} replicate{'s'[: replicates > 1]}"
-    )
+    kind = " and ".join(kinds)
+    what = f"{kind[:1].upper()}{kind[1:]} over {counted(replicates, 'replicate')}"
     notes = [f"{what} with 95% t intervals." if replicates > 1 else f"{what}: no intervals."]
     if layout.ratios:
         notes.append("Ratios are paired within replicates.")
@@ -181,43 +210,192 @@ def _endings(analysis: Analysis) -> list[str]:
     return lines
 
 
-def effects_sheet(analysis: Analysis) -> Sheet:
-    """One row per term and contrast: estimate on the analysis scale, ratio where that is logarithmic, p, Holm's p."""
+def effects_sheet(analysis: Analysis, limit: int | None = None) -> Sheet:
+    """One row per term and contrast: estimate on the analysis scale, ratio where that is logarithmic, p, Holm's p.
+
+    Of more than `limit` rows, contrasts within a term are left out first, then what comes last.
+    """
+    frame = _shortened(analysis.effects, limit)
+    left_out = _left_out(len(frame), len(analysis.effects), "effect")
+    return _effects_sheet(analysis, frame, (*_effect_notes(analysis), *left_out))
+
+
+def complete_effects_sheet(analysis: Analysis, limit: int | None = None) -> Sheet:
+    """The same from the complete replicates alone, where others have holes."""
+    note = "From the complete replicates alone, each effect estimated inside every replicate."
+    return _effects_sheet(analysis, _shortened(analysis.complete_effects, limit), (note,))
+
+
+def _shortened(effects: pd.DataFrame, limit: int | None) -> pd.DataFrame:
+    if limit is None or len(effects) <= limit:
+        return effects
+    return effects[effects["contrast"].isin(["", OMNIBUS])].head(limit)
+
+
+def _effects_sheet(analysis: Analysis, frame: pd.DataFrame, notes: tuple[str, ...]) -> Sheet:
     several = len(analysis.layout.judged) > 1
-    rows = [_effect_row(row, analysis.layout, several) for row in analysis.effects.to_dict("records")]
-    headings = (*(("Response",) if several else ()), "Effect", "Estimate", "Ratio", "p", "p (Holm)")
+    with_df = len(frame["df"].dropna().unique()) > 1
+    rows = [_effect_row(row, several, with_df) for row in frame.to_dict("records")]
+    columns = ["estimate", "ratio", *(["df"] if with_df else []), "p_value", "p_holm"]
+    names = {"estimate": "Estimate", "ratio": "Ratio", "df": "df", "p_value": "p", "p_holm": "p (Holm)"}
     first = 2 if several else 1
-    return Sheet(headings, tuple(rows), frozenset(range(first, len(headings))), notes=_effect_notes(analysis))
+    return Sheet(
+        headings=(*(("Response",) if several else ()), "Effect", *(names[name] for name in columns)),
+        rows=tuple(rows),
+        numeric=frozenset(range(first, first + len(columns))),
+        notes=notes,
+        values={first + place: tuple(frame[name].astype(float)) for place, name in enumerate(columns)},
+    )
 
 
-def _effect_row(row: dict[Any, Any], layout: Layout, several: bool) -> tuple[str, ...]:
-    name = f"{row['term']} ({row['contrast']})" if row["contrast"] else row["term"]
+def _effect_row(row: dict[Any, Any], several: bool, with_df: bool) -> tuple[str, ...]:
     cells = (
-        name,
+        f"{row['term']} ({row['contrast']})" if row["contrast"] else row["term"],
         "" if row["contrast"] == OMNIBUS else estimate(row["estimate"], row["ci_low"], row["ci_high"]),
         "" if row["ratio"] != row["ratio"] else estimate(row["ratio"], row["ratio_low"], row["ratio_high"]),
+        *((degrees(row["df"]),) if with_df else ()),
         significant(row["p_value"]),
         significant(row["p_holm"]),
     )
     return (heading(row["response"]), *cells) if several else cells
 
 
+def degrees(df: float) -> str:
+    """Degrees of freedom: whole ones as such, others with three digits; empty for none."""
+    if np.isnan(df):
+        return ""
+    return f"{df:.0f}" if df == round(df) else significant(df)
+
+
 def _effect_notes(analysis: Analysis) -> tuple[str, ...]:
     if not len(analysis.effects):
-        return ("Effects are estimated for full factorials.",)
-    scales = ", ".join(
-        f"{heading(name)} on the {analysis.layout.response(name).scale} scale" for name in analysis.layout.judged
-    )
-    df = analysis.effects["df"].min()
+        return analysis.notes or ("Effects are not estimated for this design.",)
+    notes = [f"{_scale_names(analysis)}; {_effects_are(analysis)}"]
+    notes += [] if analysis.layout.screening else [EFFECT_IS]
+    return (*notes, *lenth_notes(analysis), *analysis.notes)
+
+
+EFFECT_IS = "An effect is second level minus first; an interaction half the difference of the simple effects."
+
+
+def _scale_names(analysis: Analysis) -> str:
+    layout = analysis.layout
+    return ", ".join(f"{heading(name)} on the {layout.response(name).scale} scale" for name in layout.judged)
+
+
+def _effects_are(analysis: Analysis) -> str:
+    """How the effects were estimated, as the table itself shows it."""
+    df = analysis.effects["df"].dropna().unique().tolist()
     if analysis.effects["estimate"].isna().all():
-        return (f"{scales}; no replicate is complete, so there are no estimates.",)
-    if np.isnan(df):
-        return (f"{scales}; one replicate, so no intervals and no tests.",)
-    return (
-        f"{scales}; each effect estimated inside every replicate, 95% t intervals with {int(df)} degrees of freedom"
-        f" over the {int(df) + 1} complete replicates.",
-        "An effect is second level minus first; an interaction half the difference of the simple effects.",
+        return "no replicate is complete, so there are no estimates."
+    if not len(df):
+        return f"{'one replicate, so ' if replicates_of(analysis) == 1 else ''}no intervals and no tests."
+    if robust(analysis):
+        return (
+            "least squares with replicate effects over all runs that there are, 95% t intervals from CR2 with"
+            f" Bell–McCaffrey degrees of freedom ({_between(df)}), because runs are missing."
+        )
+    freedom = f"{_between(df)} degree{'' if max(df) == 1 else 's'} of freedom"
+    over = f" over the {int(max(df)) + 1} complete replicates" if len(df) == 1 else ""
+    return f"each effect estimated inside every replicate, 95% t intervals with {freedom}{over}."
+
+
+def replicates_of(analysis: Analysis) -> int:
+    """How many replicates were planned."""
+    return len(analysis.runs["replicate"].unique())
+
+
+def robust(analysis: Analysis) -> bool:
+    """Whether effects were estimated over incomplete replicates."""
+    df = analysis.effects["df"].dropna()
+    return len(analysis.complete_effects) > 0 or bool((df != df.round()).any())
+
+
+def _between(df: Sequence[float]) -> str:
+    low, high = degrees(min(df)), degrees(max(df))
+    return low if low == high else f"{low} to {high}"
+
+
+def lenth_notes(analysis: Analysis) -> tuple[str, ...]:
+    """Lenth's limits in words, for each response that has them."""
+    lines = [
+        f"Lenth's limits for {heading(name)}, over {found.contrasts} contrasts: pseudo standard error"
+        f" {significant(found.pse)}, margin of error {significant(found.me)} for one contrast,"
+        f" {significant(found.sme)} for all of them at once."
+        for name, found in analysis.lenth.items()
+    ]
+    return (*lines, LENTH_CAUTION) if lines else ()
+
+
+LENTH_CAUTION = (
+    "Lenth judges contrasts of one replicate by each other; its approximate quantiles are conservative (with 7"
+    " contrasts 2% and 1.2% exceed the limits where 5% is meant)."
+)
+
+
+def anova_sheet(analysis: Analysis, limit: int | None = None) -> Sheet:
+    """The block analysis of variance: one row per term and stratum."""
+    several = len(analysis.layout.judged) > 1
+    frame = analysis.anova if limit is None else analysis.anova.head(limit)
+    columns = ("df", "sum_sq", "mean_sq", "F", "p_value", "partial_eta_sq")
+    first = 3 if several else 2
+    rows = tuple(_anova_row(row, several) for row in frame.to_dict("records"))
+    return Sheet(
+        headings=(
+            *(("Response",) if several else ()),
+            *("Term", "Stratum", "df", "Sum of squares", "Mean square", "F", "p", "Partial η²"),
+        ),
+        rows=rows,
+        numeric=frozenset(range(first, first + len(columns))),
+        notes=(
+            ANOVA_IS,
+            *([f"Shown: {limit:,} of {len(analysis.anova):,} rows."] if len(frame) < len(analysis.anova) else []),
+        ),
+        values={first + place: tuple(frame[name].astype(float)) for place, name in enumerate(columns)},
     )
+
+
+ANOVA_IS = (
+    "Secondary: block analysis of variance, sum coding, Type III. A factor whose levels select something that the"
+    " treatments of a replicate share is tested against its own replicate stratum. Where it disagrees with the effects,"
+    " the effects decide; F of terms with more than two levels assumes sphericity."
+)
+
+
+def _anova_row(row: dict[Any, Any], several: bool) -> tuple[str, ...]:
+    numbers = (
+        "" if np.isnan(row[name]) else significant(row[name])
+        for name in ("sum_sq", "mean_sq", "F", "p_value", "partial_eta_sq")
+    )
+    cells = (row["term"], row["stratum"], degrees(row["df"]), *numbers)
+    return (heading(row["response"]), *cells) if several else cells
+
+
+def hypotheses_sheet(analysis: Analysis) -> Sheet:
+    """One row per hypothesis: its verdict, the sentence, the estimate, how many replicates, the evidence."""
+    frame = analysis.hypotheses
+    rows = tuple(_hypothesis_row(row) for row in frame.to_dict("records"))
+    return Sheet(
+        headings=("Verdict", "Hypothesis", "Estimate", "Replicates", "Evidence"),
+        rows=rows,
+        numeric=frozenset({2, 3}),
+        notes=(VERDICTS_ARE,) if rows else (),
+        values={2: tuple(frame["estimate"].astype(float)), 3: tuple(frame["replicates"].astype(float))},
+    )
+
+
+VERDICTS_ARE = "Each verdict stands for itself: nothing is adjusted across hypotheses."
+
+
+def _hypothesis_row(row: dict[Any, Any]) -> tuple[str, ...]:
+    verdict = f"{row['verdict']}{' (exploratory)' if row['exploratory'] else ''}"
+    return (verdict, row["say"], hypothesis_number(row), str(row["replicates"] or ""), row["evidence"])
+
+
+def hypothesis_number(row: Mapping[Any, Any]) -> str:
+    """The estimate of a hypothesis with its interval; empty where there is none."""
+    mean, low, high = (float(row[name]) for name in ("estimate", "ci_low", "ci_high"))
+    return "" if np.isnan(mean) else estimate(mean, low, high)
 
 
 def criteria_sheet(analysis: Analysis) -> Sheet:
@@ -229,14 +407,28 @@ def criteria_sheet(analysis: Analysis) -> Sheet:
     return Sheet(("Holds", "Criterion", "Evidence"), tuple(rows), frozenset())
 
 
-def criteria_markdown(analysis: Analysis) -> str:
-    """The criteria as a checklist, evidence beside each."""
-    lines = [
-        f"- [{'x' if row['holds'] else ' '}] **{markdown(row['name'])}**{' (required)' if row['required'] else ''}:"
+def criteria_markdown(analysis: Analysis, exploratory: frozenset[str] = frozenset()) -> str:
+    """The criteria as a checklist, evidence beside each; those named in `exploratory` are marked."""
+    return "\n".join(
+        f"- [{'x' if row['holds'] else ' '}] **{markdown(row['name'])}**{_marks(row, exploratory)}:"
         f" {markdown(row['evidence'])}"
         for row in analysis.criteria.to_dict("records")
-    ]
-    return "\n".join(lines)
+    )
+
+
+def _marks(row: Mapping[Any, Any], exploratory: frozenset[str]) -> str:
+    marks = [*(["required"] if row["required"] else []), *(["exploratory"] if row["name"] in exploratory else [])]
+    return f" ({', '.join(marks)})" if marks else ""
+
+
+# The tables that can be had as a sheet, by the names of their files.
+SHEETS: Mapping[str, Callable[[Analysis], Sheet]] = {
+    "treatments": treatment_sheet,
+    "effects": effects_sheet,
+    "anova": anova_sheet,
+    "hypotheses": hypotheses_sheet,
+    "criteria": criteria_sheet,
+}
 
 
 def rich_table(sheet: Sheet, title: str = "") -> Table:

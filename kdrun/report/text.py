@@ -7,6 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+import pandas as pd
+
 ACRONYMS = frozenset({"mse", "rmse", "mae", "kl", "auc", "cka"})
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # Numbers in between are written without an exponent.
@@ -27,10 +29,30 @@ def _heading_word(word: str) -> str:
 
 def plain(text: str) -> str:
     """The text with control characters, which could steer a terminal, made visible; newlines and tabs become spaces."""
-    spaced = re.sub(r"\s+", " ", text)
+    return _visible(re.sub(r"\s+", " ", text))
+
+
+def plain_lines(text: str) -> str:
+    """The same for text of several lines: lines and indentation stay as they are."""
+    return "\n".join(_visible(line) for line in text.expandtabs(4).splitlines())
+
+
+def _visible(text: str) -> str:
+    # An isolated half of a surrogate pair could not be written as UTF-8.
     return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in ("Cc", "Cf") else char for char in spaced
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in ("Cc", "Cf", "Cs") else char for char in text
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`, `1,000 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def joined(words: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def markdown(text: str) -> str:
@@ -51,6 +73,12 @@ def code(text: str) -> str:
 def spreadsheet(text: str) -> str:
     """A cell of text that no spreadsheet takes for a formula: an apostrophe goes before one; numbers stay numbers."""
     return f"'{text}" if text.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(text) else text
+
+
+def spreadsheet_column(column: pd.Series[str]) -> pd.Series[str]:
+    """`spreadsheet` of every text in a column; one without formulas, as most are, is not looked at cell by cell."""
+    suspicious = column.str.startswith(FORMULA_STARTS).fillna(False).astype(bool)
+    return column.where(~suspicious, column[suspicious].map(spreadsheet)) if suspicious.any() else column
 
 
 def significant(value: float, scientific: bool | None = None) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kdrun.records import GradientCheck, Outcome, Run
-from kdrun.stats.effects import effects_table
+from kdrun.stats.anova import anova_table
+from kdrun.stats.effects import Contrasts, effects_table, empty_effects
+from kdrun.stats.findings import Known
 from kdrun.stats.frame import runs_table
-from kdrun.stats.lenth import Lenth
+from kdrun.stats.lenth import Lenth, lenth
 from kdrun.stats.scales import Layout
 from kdrun.stats.summary import comparator_summary, run_counts, treatment_summary
-from kdrun.stats.verdicts import VERDICT_COLUMNS, Known, criteria_table
+from kdrun.stats.terms import Terms
+from kdrun.stats.verdicts import criteria_table, hypotheses_table
 
 
 @dataclass(frozen=True)
@@ -57,28 +61,71 @@ def analyse(
     outcomes: Mapping[str, Outcome],
     layout: Layout,
     criteria: Sequence[Mapping[str, Any]] = (),
+    hypotheses: Sequence[Mapping[str, Any]] = (),
     gradient_checks: Sequence[GradientCheck] = (),
     reproducible: bool | None = None,
 ) -> Analysis:
     """All tables of a study from its planned runs and what came of them.
 
-    `criteria` are mappings with `name`, `claim`, `required`; `reproducible` is None where that was not tried.
+    `criteria` are mappings with `name`, `claim`, `required`; `hypotheses` have `say`, `claim` and, where they were not
+    registered before the first run, `exploratory`; `reproducible` is None where that was not tried.
     """
     table = runs_table(runs, outcomes, layout)
-    effects = effects_table(table, layout)
-    known = Known(table, layout, effects, gradient_checks, reproducible)
+    known = Known(table, layout, gradient_checks, reproducible)
+    contrasts = {name: known.contrasts(name) for name in layout.judged}
     return Analysis(
         layout=layout,
         runs=table,
         treatments=treatment_summary(table, layout),
         comparators=comparator_summary(table, layout),
         counts=run_counts(table, layout),
-        effects=effects,
-        complete_effects=effects.iloc[:0],
-        anova=pd.DataFrame(
-            columns=["response", "term", "stratum", "df", "sum_sq", "mean_sq", "F", "p_value", "partial_eta_sq"]
-        ),
-        lenth={},
-        hypotheses=pd.DataFrame(columns=[*VERDICT_COLUMNS, "evidence"]),
+        effects=_joined(effects_table(item) for item in contrasts.values()),
+        complete_effects=_joined(effects_table(item.complete) for item in contrasts.values() if item.uses_all_runs),
+        anova=_joined(anova_table(item, layout.shared) for item in contrasts.values()),
+        lenth={name: limits for name, item in contrasts.items() if (limits := _lenth(item))},
+        hypotheses=hypotheses_table(hypotheses, known),
         criteria=criteria_table(criteria, known),
+        notes=(*_notes(contrasts.values()), *_refused(known.terms)),
     )
+
+
+def _joined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of the same columns below each other; an empty effects table where there is none."""
+    found = list(frames)
+    full = [frame for frame in found if len(frame)]
+    return pd.concat(full, ignore_index=True) if full else (found[0] if found else empty_effects())
+
+
+def _lenth(contrasts: Contrasts) -> Lenth | None:
+    """Lenth's limits of one replicate without holes, where every term is a contrast of two levels."""
+    terms = contrasts.terms
+    fits = all(term.two_level for term in terms.terms) and terms.orthogonal
+    if len(contrasts.y) != 1 or contrasts.has_holes or not fits:
+        return None
+    return lenth(contrasts.within[0])
+
+
+def _notes(found: Iterable[Contrasts]) -> Iterator[str]:
+    """What could not be computed, or rests on something that a reader must know."""
+    for contrasts in found:
+        name, terms = contrasts.response.name, contrasts.terms
+        if contrasts.has_holes and not terms.has_columns:
+            yield f"{name}: runs are missing, and the design is too large to use more than its complete replicates."
+        elif contrasts.uses_all_runs and not contrasts.enough:
+            yield f"{name}: runs are missing, and some treatment has fewer than three: no effect has an interval."
+        elif contrasts.uses_all_runs:
+            yield (
+                f"{name}: {int(np.isnan(contrasts.y).sum())} runs have no value, so effects are estimated by least"
+                f" squares over all others, with intervals robust to replicates (CR2); {len(contrasts.complete.y)}"
+                " replicates are complete."
+            )
+
+
+def _refused(terms: Terms) -> Iterator[str]:
+    names = list(terms.refused)
+    if names:
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        yield (
+            f"These treatments cannot tell {', '.join(names[:10])}{more}; what is estimated is estimated as if those"
+            " were absent."
+        )

@@ -1,24 +1,27 @@
 """Main effects and interactions, each estimated inside every replicate.
 
-The replicates' estimates of one term are independent whatever the treatments of a replicate share, so a t interval over
-them covers what it claims; a pooled analysis does not.
+The replicates' estimates of one contrast are independent whatever the treatments of a replicate share, so a t interval
+over them covers what it claims; a pooled analysis does not. Where runs are missing, least squares over all of them with
+a variance robust to clusters takes its place, which is the same where nothing is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import combinations, product
-from math import prod
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from kdrun.stats.intervals import difference_intervals
+from kdrun.stats.blocks import BlockFit
+from kdrun.stats.intervals import Intervals, difference_intervals
 from kdrun.stats.scales import Floats, Layout, Response, analysis_values, ratio
+from kdrun.stats.terms import Terms, terms_of
 
 OMNIBUS = "omnibus"
+# Fewer runs of a treatment than this tell nothing of their spread once others are missing.
+LEAST_REPLICATES = 3
 COLUMNS = (
     "response", "term", "contrast", "order", "estimate", "ci_low", "ci_high", "std_error", "df", "p_value", "p_holm",
     "ratio", "ratio_low", "ratio_high",
@@ -26,128 +29,122 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Term:
-    """A main effect or interaction: `estimates` [R, C] of its C contrasts in each replicate, and their labels.
+class Contrasts:
+    """The contrasts of one response: `y` [R, N] on the analysis scale by replicate and treatment, nan for a hole."""
 
-    The label of the only contrast of a two-level term is empty.
-    """
-
-    factors: tuple[str, ...]
-    contrasts: tuple[str, ...]
-    estimates: Floats
+    response: Response
+    terms: Terms
+    y: Floats
 
     @property
-    def name(self) -> str:
-        """Its factors, joined: `gradient`, `gradient:width`, and so on."""
-        return ":".join(self.factors)
+    def has_holes(self) -> bool:
+        """Whether some replicate lacks a value."""
+        return bool(np.isnan(self.y).any())
+
+    @cached_property
+    def complete(self) -> Contrasts:
+        """The same from the replicates without holes alone."""
+        return Contrasts(self.response, self.terms, self.y[~np.isnan(self.y).any(axis=1)])
+
+    @cached_property
+    def within(self) -> Floats:
+        """The estimate [R, C] of every contrast inside each complete replicate."""
+        return self.terms.estimates(self.complete.y)
+
+    @cached_property
+    def fit(self) -> BlockFit:
+        """The model over all runs."""
+        return BlockFit(self.terms.columns, self.y)
 
     @property
-    def two_level(self) -> bool:
-        """Whether the term is a single contrast between two levels of each factor."""
-        return self.contrasts == ("",)
+    def uses_all_runs(self) -> bool:
+        """Whether intervals come from all runs, because some are missing and the design is small enough for that."""
+        return self.has_holes and self.terms.has_columns and len(self.y) > 1
+
+    def intervals(self, combinations: Floats | None = None, level: float = 0.95) -> Intervals:
+        """Intervals of combinations [m, C] of the contrasts; of each contrast by itself where none are given."""
+        if not self.uses_all_runs:
+            values = self.within.T if combinations is None else combinations @ self.within.T
+            return difference_intervals(values, level, magnitude=float(np.max(np.abs(self.within), initial=0.0)))
+        of_contrasts = self.terms.combinations
+        found = self.fit.intervals(of_contrasts if combinations is None else combinations @ of_contrasts, level)
+        return found if self.enough else _without_intervals(found)
+
+    @property
+    def enough(self) -> bool:
+        """Whether every treatment has the replicates that intervals need where runs are missing."""
+        return bool(np.min(np.sum(~np.isnan(self.y), axis=0), initial=LEAST_REPLICATES) >= LEAST_REPLICATES)
+
+    def single(self, contrast: int) -> Floats:
+        """The combination [C] that is one contrast alone."""
+        combination: Floats = np.eye(1, len(self.terms.contrasts), contrast)[0]
+        return combination
 
 
-def effects_table(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Effects of every response that the study declares. Columns: those of `effects.csv`.
+def _without_intervals(found: Intervals) -> Intervals:
+    nothing = np.full_like(found.mean, np.nan)
+    return replace(found, low=nothing, high=nothing)
+
+
+def design_terms(table: pd.DataFrame, layout: Layout) -> Terms:
+    """The terms that the treatments of a table of runs can tell."""
+    treatments = table[table["kind"] == "treatment"].drop_duplicates("treatment").sort_values("treatment")
+    return terms_of(layout, treatments[list(layout.factors)].to_dict("records"))  # type: ignore[arg-type]
+
+
+def contrasts_of(table: pd.DataFrame, layout: Layout, response: Response, terms: Terms | None = None) -> Contrasts:
+    """The contrasts of one response in a table of runs; `terms` are those of its treatments, where known."""
+    rows = table[table["kind"] == "treatment"]
+    treatments, column = np.unique(rows["treatment"].to_numpy(np.int64), return_inverse=True)
+    replicates, row = np.unique(rows["replicate"].to_numpy(np.int64), return_inverse=True)
+    y = np.full((len(replicates), len(treatments)), np.nan)
+    y[row, column] = analysis_values(rows, response)
+    return Contrasts(response, terms or design_terms(table, layout), y)
+
+
+def effects_table(contrasts: Contrasts) -> pd.DataFrame:
+    """Effects on one response. Columns: those of `effects.csv`.
 
     Estimates and intervals are on the analysis scale, ratios where that is logarithmic. A term of factors with more
     than two levels has a row per contrast, Holm over those, and one row `omnibus` that enters Holm over the terms.
     """
-    frames = [_response_effects(table, layout, layout.response(name)) for name in layout.judged]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
-
-
-def within_replicates(table: pd.DataFrame, layout: Layout, response: Response) -> list[Term]:
-    """The terms of a full factorial, by order and then as the factors stand, from the replicates that are complete.
-
-    Empty where the treatments are no full factorial.
-    """
-    cube = _cube(table, layout, response)
-    if cube is None:
-        return []
-    complete = cube[~np.isnan(cube).any(axis=tuple(range(1, cube.ndim)))]
-    names = list(layout.factors)
-    terms = list(_terms(complete[:, None], tuple(layout.factors.items()), (), ("",)))
-    rank = {subset: n for n, subset in enumerate(s for k in range(1, len(names) + 1) for s in combinations(names, k))}
-    return sorted(terms, key=lambda term: rank[term.factors])
-
-
-def _cube(table: pd.DataFrame, layout: Layout, response: Response) -> Floats | None:
-    """y [R, L_1, …, L_k] by replicate and level of each factor, nan for a hole; None for no full factorial."""
-    rows = table[table["kind"] == "treatment"]
-    shape = tuple(len(levels) for levels in layout.factors.values())
-    if rows["treatment"].nunique() != prod(shape):
-        return None
-    replicates, replicate = np.unique(rows["replicate"].to_numpy(), return_inverse=True)
-    places = [_level_places(rows[name], levels) for name, levels in layout.factors.items()]
-    cube = np.full((len(replicates), *shape), np.nan)
-    cube[(replicate, *places)] = analysis_values(rows, response)
-    return cube
-
-
-def _level_places(column: pd.Series[str], levels: tuple[str, ...]) -> NDArray[np.int64]:
-    place = {level: position for position, level in enumerate(levels)}
-    return np.array([place[level] for level in column], np.int64)
-
-
-def _terms(
-    cube: Floats, factors: tuple[tuple[str, tuple[str, ...]], ...], chosen: tuple[str, ...], labels: tuple[str, ...]
-) -> Iterator[Term]:
-    """Every term that takes or averages each of `factors`, the axes 2, 3, … of `cube` [R, C, L, …].
-
-    Halving the cube at each factor makes all terms together cost about as much as reading it once per factor.
-    """
-    if not factors:
-        if chosen:
-            yield Term(chosen, labels, cube)
-        return
-    (name, levels), rest = factors[0], factors[1:]
-    yield from _terms(cube.mean(axis=2), rest, chosen, labels)
-    pairs = list(combinations(range(len(levels)), 2))
-    if pairs:
-        first, second = ([pair[side] for pair in pairs] for side in (0, 1))
-        differences = (cube[:, :, second] - cube[:, :, first]) * (0.5 if chosen else 1.0)
-        merged = differences.reshape(cube.shape[0], cube.shape[1] * len(pairs), *cube.shape[3:])
-        names = [f"{levels[j]} - {levels[i]}" for i, j in pairs]
-        yield from _terms(merged, rest, (*chosen, name), _joined(labels, names, two_level=len(levels) == 2))
-
-
-def _joined(labels: tuple[str, ...], names: list[str], two_level: bool) -> tuple[str, ...]:
-    """Labels of products of contrasts; a two-level factor has one contrast, which goes without saying."""
-    if two_level:
-        return labels
-    return tuple(" : ".join(part for part in pair if part) for pair in product(labels, names))
-
-
-def _response_effects(table: pd.DataFrame, layout: Layout, response: Response) -> pd.DataFrame:
-    terms = within_replicates(table, layout, response)
-    if not terms:
-        return pd.DataFrame(columns=list(COLUMNS))
-    rows = _contrast_rows(terms, response)
-    tests = [_omnibus_p(p_values) for p_values in _by_term(rows["p_value"], terms)]
-    adjusted = dict(zip((term.name for term in terms), holm(np.array(tests)), strict=True))
-    several = [term.name for term in terms if not term.two_level]
-    alone = ~rows["term"].isin(several)
-    rows.loc[alone, "p_holm"] = rows.loc[alone, "term"].map(adjusted)
-    omnibus = rows[~alone].drop_duplicates("term").assign(contrast=OMNIBUS)
+    terms = contrasts.terms
+    if not terms.terms:
+        return empty_effects()
+    rows = _contrast_rows(contrasts)
+    by_term = _by_term(rows["p_value"], terms)
+    tests = np.array([_omnibus_p(p_values) for p_values in by_term])
+    rows["p_holm"] = np.concatenate([holm(p_values) for p_values in by_term])
+    adjusted = holm(tests)
+    several = np.array([not term.two_level for term in terms.terms])
+    term_of_row = np.repeat(np.arange(len(terms.terms)), terms.sizes)
+    alone = ~several[term_of_row]
+    rows.loc[alone, "p_holm"] = adjusted[term_of_row[alone]]
+    if not several.any():
+        return rows
+    first = np.flatnonzero(np.diff(term_of_row, prepend=-1))[several]
+    omnibus = rows.iloc[first].assign(contrast=OMNIBUS)
     omnibus[list(COLUMNS[COLUMNS.index("estimate") :])] = np.nan
-    omnibus["p_value"] = [p for p, term in zip(tests, terms, strict=True) if not term.two_level]
-    omnibus["p_holm"] = omnibus["term"].map(adjusted)
+    omnibus["p_value"], omnibus["p_holm"] = tests[several], adjusted[several]
     # A stable sort by the old positions puts each omnibus row before the contrasts of its term.
-    return pd.concat([omnibus, rows]).sort_index(kind="stable", ignore_index=True) if several else rows
+    return cast(pd.DataFrame, pd.concat([omnibus, rows]).sort_index(kind="stable", ignore_index=True))
 
 
-def _contrast_rows(terms: list[Term], response: Response) -> pd.DataFrame:
-    """Rows of all contrasts, term by term; p_holm is Holm's within the term."""
-    estimates = np.concatenate([term.estimates for term in terms], axis=1).T
-    found = difference_intervals(estimates, magnitude=float(np.max(np.abs(estimates), initial=0.0)))
-    sizes = [len(term.contrasts) for term in terms]
-    rows = pd.DataFrame(
+def empty_effects() -> pd.DataFrame:
+    """A table of no effects."""
+    return pd.DataFrame(columns=list(COLUMNS))
+
+
+def _contrast_rows(contrasts: Contrasts) -> pd.DataFrame:
+    """Rows of all contrasts, term by term; p_holm is to be filled in."""
+    terms, response = contrasts.terms, contrasts.response
+    found = contrasts.intervals()
+    return pd.DataFrame(
         {
             "response": response.name,
-            "term": pd.Series([term.name for term in terms], dtype="str").repeat(sizes).to_numpy(),
-            "contrast": pd.Series([label for term in terms for label in term.contrasts], dtype="str"),
-            "order": np.repeat([len(term.factors) for term in terms], sizes),
+            "term": pd.Series(np.repeat(np.array(terms.names, dtype=object), terms.sizes), dtype="str"),
+            "contrast": pd.Series([label for _, label in terms.contrasts], dtype="str"),
+            "order": np.repeat([term.order for term in terms.terms], terms.sizes),
             "estimate": found.mean,
             "ci_low": found.low,
             "ci_high": found.high,
@@ -161,13 +158,11 @@ def _contrast_rows(terms: list[Term], response: Response) -> pd.DataFrame:
         },
         columns=list(COLUMNS),
     )
-    rows["p_holm"] = np.concatenate([holm(p_values) for p_values in _by_term(rows["p_value"], terms)])
-    return rows
 
 
-def _by_term(values: pd.Series[float], terms: list[Term]) -> list[Floats]:
+def _by_term(values: pd.Series[float], terms: Terms) -> list[Floats]:
     """Values of all contrasts as one array for each term."""
-    return np.split(values.to_numpy(np.float64), np.cumsum([len(term.contrasts) for term in terms])[:-1])
+    return np.split(values.to_numpy(np.float64), np.cumsum(terms.sizes)[:-1])
 
 
 def _omnibus_p(p_values: Floats) -> float:

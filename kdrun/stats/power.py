@@ -33,7 +33,7 @@ def minimum_detectable(replicates: int, alpha: float = 0.05, power: float = POWE
     return float(optimize.brentq(shortfall, 0.0, highest, xtol=1e-10)) / math.sqrt(replicates)
 
 
-def upper_deviation(deviation: float, replicates: int, level: float = 0.80) -> float:
+def upper_deviation(deviation: float, replicates: float, level: float = 0.80) -> float:
     """The upper confidence limit of a standard deviation that was estimated from so many replicates; nan below two."""
     if replicates < 2:
         return math.nan

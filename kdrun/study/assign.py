@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,10 @@ class Assignment:
     level: FactorLevel
 
 
-def baseline(factors: Mapping[str, Factor]) -> list[Assignment]:
-    """The first level of every factor: treatment 1."""
-    return [Assignment(factor, factor.levels[0]) for factor in factors.values() if factor.levels]
+def assigned(factors: Mapping[str, Factor], row: Sequence[int]) -> list[Assignment]:
+    """The levels at the positions in `row`, one for each factor; factors without levels are left out."""
+    pairs = zip(factors.values(), row, strict=True)
+    return [Assignment(factor, factor.levels[position]) for factor, position in pairs if factor.levels]
 
 
 def fill(data: Mapping[str, Any], assignments: Iterable[Assignment]) -> dict[str, Any]:

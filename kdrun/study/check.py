@@ -7,18 +7,20 @@ First the shape (schema.py) of treatment 1, then of every other level by itself,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from kdrun.study.assign import Assignment, baseline, fill, sections_of, traced
+from kdrun.study.assign import Assignment, assigned, fill, sections_of, traced
 from kdrun.study.choice import TaskChoice
+from kdrun.study.claim_ties import with_claim_texts
 from kdrun.study.factor import Factor, FactorLevel, read_factors
 from kdrun.study.paths import MISSING, Path, dotted, get
 from kdrun.study.plain import canonical, plain
 from kdrun.study.schema import Sections, Study
-from kdrun.study.ties import loose_ends, with_level_texts
+from kdrun.study.selection import Row, selected_rows, with_level_texts
+from kdrun.study.ties import loose_ends
 from kdrun.study.wording import Problem, explained, shown
 
 ALL_SECTIONS = frozenset({"model", "teacher", "student"})
@@ -40,9 +42,11 @@ def read_study(data: Any) -> Study:
     factors, problems = read_factors(data["factors"]) if "factors" in data else ({}, [])
     bare = _opened(data, used)
     problems += _unused(data, used)
-    study, found = _first_treatment(bare, factors)
+    rows = selected_rows(bare, factors)
+    first = rows[0] if rows else (0,) * len(factors)
+    study, found = _first_treatment(bare, factors, first)
     problems += found
-    problems += _other_levels(bare, used, factors, known=set(found))
+    problems += _other_levels(bare, used, factors, known=set(found), first=first, rows=rows)
     problems += loose_ends(bare, factors)
     problems += _not_finite(data, known={problem.path for problem in problems})
     if problems or study is None:
@@ -81,10 +85,14 @@ def _not_finite(data: Any, known: set[Path], path: Path = ()) -> Iterator[Proble
         yield from _not_finite(item, known, (*path, key))
 
 
-def _first_treatment(bare: Mapping[str, Any], factors: Mapping[str, Factor]) -> tuple[Study | None, list[Problem]]:
-    """The study with the first level of every factor, or what is wrong with it."""
-    levels = baseline(factors)
-    filled = with_level_texts(fill(bare, levels), factors)
+def _first_treatment(
+    bare: Mapping[str, Any], factors: Mapping[str, Factor], first: Row
+) -> tuple[Study | None, list[Problem]]:
+    """The study with the levels of treatment 1, or what is wrong with it."""
+    levels = assigned(factors, first)
+    filled = with_claim_texts(fill(bare, levels), factors)
+    if "design" in filled:
+        filled["design"] = with_level_texts(filled["design"], factors)
     if "factors" in bare:
         filled["factors"] = factors
     beside = {factor.key: get(bare, factor.key) for factor in factors.values()}
@@ -96,19 +104,37 @@ def _first_treatment(bare: Mapping[str, Any], factors: Mapping[str, Factor]) -> 
 
 
 def _other_levels(
-    bare: Mapping[str, Any], used: frozenset[str], factors: Mapping[str, Factor], known: set[Problem]
+    bare: Mapping[str, Any],
+    used: frozenset[str],
+    factors: Mapping[str, Factor],
+    known: set[Problem],
+    first: Row,
+    rows: Sequence[Row],
 ) -> Iterator[Problem]:
-    """Each level but the first put into treatment 1, for what is wrong there and was not before."""
-    first = baseline(factors)
-    for factor in factors.values():
-        others = [item for item in first if item.factor is not factor]
+    """Each level put into treatment 1, for what is wrong there and was not before."""
+    run = set(rows)
+    for place, factor in enumerate(factors.values()):
         seen: dict[str, FactorLevel] = {}
-        for level in factor.levels:
-            one = Assignment(factor, level)
-            sections, problems = _read_sections(bare, used, [*others, one])
+        for position, level in enumerate(factor.levels):
+            one, row = Assignment(factor, level), (*first[:place], position, *first[place + 1 :])
+            sections, problems = _read_sections(bare, used, assigned(factors, row))
+            if rows and row not in run:
+                with_it = next((other for other in rows if other[place] == position), None)
+                problems = _own_problems(bare, used, factors, one, with_it) if with_it else []
             yield from (_blamed(problem, one) for problem in problems if problem not in known)
             if sections is not None:
                 yield from _same_as_before(sections, one, seen)
+
+
+def _own_problems(
+    bare: Mapping[str, Any], used: frozenset[str], factors: Mapping[str, Factor], one: Assignment, row: Row
+) -> list[Problem]:
+    """What is wrong with a level whose change to treatment 1 is not run, in a treatment that is run.
+
+    That treatment has other levels too, so only what shows at the level itself counts; design.py reports the rest.
+    """
+    _, problems = _read_sections(bare, used, assigned(factors, row))
+    return [problem for problem in problems if problem.path[:2] == ("factors", one.factor.name)]
 
 
 def _read_sections(

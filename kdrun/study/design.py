@@ -1,8 +1,10 @@
-"""Treatments: every combination of levels, numbered from 1 in standard order, the first factor fastest."""
+"""Treatments: the combinations of levels that a study runs, numbered from 1 in standard order.
+
+The first factor turns fastest.
+"""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +13,12 @@ from pydantic import ValidationError
 
 from kdrun.errors import Mistake, StudyError
 from kdrun.factors.contract import Teachers
-from kdrun.study.assign import Assignment, fill, sections_of, traced
+from kdrun.study.assign import Assignment, assigned, fill, sections_of, traced
 from kdrun.study.check import used_sections
 from kdrun.study.paths import dotted
 from kdrun.study.plain import canonical, changed, plain
 from kdrun.study.schema import Sections, Study
+from kdrun.study.selection import chosen_rows
 from kdrun.study.wording import explained
 
 MOST_MISTAKES = 20
@@ -67,10 +70,8 @@ def treatments(study: Study) -> tuple[Treatment, ...]:
 
 
 def _combinations(study: Study) -> Iterator[list[Assignment]]:
-    """The levels of each treatment: the last factor of the product turns fastest, so factors are taken backwards."""
-    factors = [[Assignment(factor, level) for level in factor.levels] for factor in study.factors.values()]
-    for combination in itertools.product(*reversed(factors)):
-        yield list(reversed(combination))
+    """The levels of each treatment."""
+    return (assigned(study.factors, row) for row in chosen_rows(study.design, study.factors))
 
 
 def _impossible(

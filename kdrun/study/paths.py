@@ -59,7 +59,9 @@ def _item(data: Any, part: str | int) -> Any:
 
 
 def name_key(path: Path) -> str:
-    """The key that names what a mapping at `path` is: `cell` for a model, `name` for everything else."""
+    """The key that names what a mapping at `path` is: `cell` for a model, `name` for everything but the design."""
+    if path == ("design",):
+        return "fraction"
     return "cell" if path and path[-1] == "model" else "name"
 
 

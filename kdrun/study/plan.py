@@ -19,6 +19,8 @@ from kdrun.study.schema import Study, Teacher
 from kdrun.study.wording import read_model
 
 ID_DIGITS = 16
+# What a study digest has beside the runs.
+_JUDGEMENT = ("responses", "comparators", "gradcheck", "criteria", "hypotheses")
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,9 @@ def study_digest(study: Study) -> str:
     data = {
         "factors": [[name, len(factor.levels)] for name, factor in study.factors.items()],
         "treatments": [treatment.changed for treatment in treatments(study)],
+        **({} if study.design.is_full else {"design": changed(study.design)}),
         "replicates": study.replicates,
         "seed": study.seed,
-        **{key: changed(getattr(study, key)) for key in ("responses", "comparators", "gradcheck", "criteria")},
+        **{key: changed(getattr(study, key)) for key in _JUDGEMENT},
     }
     return hashlib.sha256(canonical(data).encode()).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -22,10 +22,11 @@ from kdrun.factors import discover
 from kdrun.factors.contract import Comparator, Family, Level
 from kdrun.models.contract import ModelSpec
 from kdrun.study.choice import CellChoice, ComparatorChoice, LevelChoice, TaskChoice, inlined_schema
-from kdrun.study.claims import Claim, ClaimReader, Section
+from kdrun.study.claims import CLAIMS, HYPOTHESIS_CLAIMS, Claim, ClaimReader, Section
 from kdrun.study.factor import Factor, factors_schema
 from kdrun.study.paths import put, remove
 from kdrun.study.plain import plain
+from kdrun.study.selection import SHORTHAND, Design, FractionName
 from kdrun.study.wording import mistake, read_model, shown
 from kdrun.tasks.contract import Task
 
@@ -159,8 +160,15 @@ class Criterion(Section):
     """A claim that is shown with the results; a required one decides the exit code."""
 
     name: Line
-    claim: Annotated[Claim, ClaimReader()]
+    claim: Annotated[Claim, ClaimReader(CLAIMS)]
     required: bool = False
+
+
+class Hypothesis(Section):
+    """Something that is claimed before the first run, and judged after the last."""
+
+    say: Line = Field(description="The claim as a sentence.")
+    claim: Annotated[Claim, ClaimReader(HYPOTHESIS_CLAIMS)]
 
 
 ComparatorLevel = Annotated[Comparator, ComparatorChoice()]
@@ -175,6 +183,9 @@ class Study(Sections):
         default="", description="What the report is headed with."
     )
     factors: dict[str, Factor] = Field(description="What differs between treatments.")
+    design: Annotated[Design, SHORTHAND] = Field(
+        default=Design(), description="Which combinations of levels are run; all of them by default."
+    )
     replicates: Annotated[int, Field(ge=1, le=MOST_REPLICATES)] = Field(
         default=10, description="How often each treatment is run."
     )
@@ -189,11 +200,14 @@ class Study(Sections):
     )
     gradcheck: Gradcheck = Gradcheck()
     criteria: Annotated[tuple[Criterion, ...], _LIST] = Field(default=(), description="What the results must show.")
+    hypotheses: Annotated[tuple[Hypothesis, ...], _LIST] = Field(
+        default=(), description="What is claimed before the first run."
+    )
     keep: Literal["all", "best", "none"] = Field(default="all", description="Which trained networks are stored.")
 
     key_order: ClassVar[tuple[str, ...]] = (
-        "schema", "study", "title", "task", "model", "teacher", "student", "factors", "replicates", "seed",
-        "responses", "comparators", "gradcheck", "criteria", "keep",
+        "schema", "study", "title", "task", "model", "teacher", "student", "factors", "design", "replicates",
+        "seed", "responses", "comparators", "gradcheck", "criteria", "hypotheses", "keep",
     )  # fmt: skip
 
     _given: Mapping[tuple[str | int, ...], Any] = PrivateAttr(default_factory=dict)
@@ -213,6 +227,8 @@ class Study(Sections):
         Keys that a factor sets are left as the study has them: beside the factor, or not at all.
         """
         data = {key: value for key, value in plain(self, empty="none").items() if key != "factors"}
+        if self.design.is_full:
+            del data["design"]
         factors = sorted(self.factors.values(), key=lambda factor: len(factor.key))
         for factor in factors:
             data = remove(data, factor.key)
@@ -253,4 +269,8 @@ def json_schema() -> dict[str, Any]:
     properties = schema["properties"]
     properties["factors"] = {**factors_schema(), "description": "What differs between treatments."}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "kdrun study"}
+    shorthand = {"enum": list(get_args(FractionName)), "description": "Short for {fraction: …}."}
+    design = properties["design"]
+    mapping = {key: design.pop(key) for key in ("$ref", "allOf") if key in design}
+    properties["design"] = {**design, "anyOf": [mapping, shorthand]}
     return {**schema, **head, "properties": {key: properties[key] for key in Study.key_order}, "required": _REQUIRED}

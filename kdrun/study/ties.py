@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from math import prod
 from typing import Any
 
 from kdrun.factors import discover
 from kdrun.factors.contract import Named
 from kdrun.study.choice import LevelChoice, TaskChoice
-from kdrun.study.claims import CLAIMS
+from kdrun.study.claim_ties import claim_problems
 from kdrun.study.factor import Factor, same_value, text_of
 from kdrun.study.paths import MISSING, Path, get
-from kdrun.study.wording import Problem, did_you_mean, listed, shown, unknown
-
-MOST_TREATMENTS = 100_000
+from kdrun.study.selection import design_problems
+from kdrun.study.wording import Problem, listed, shown, unknown
 
 
 def loose_ends(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> Iterator[Problem]:
@@ -22,11 +20,11 @@ def loose_ends(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> Iterat
     yield from _responses(data)
     yield from _accept(data)
     yield from _columns(data, factors)
-    yield from _number_of_treatments(factors)
+    yield from design_problems(data, factors)
     for factor in factors.values():
         yield from _beside(data, factor)
     yield from _comparators(data)
-    yield from _claims(data, factors)
+    yield from claim_problems(data, factors)
 
 
 def items(data: Any, *path: str) -> Iterator[tuple[Path, Any]]:
@@ -106,14 +104,6 @@ def _columns(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> Iterator
         )
 
 
-def _number_of_treatments(factors: Mapping[str, Factor]) -> Iterator[Problem]:
-    number = prod(max(1, len(factor.levels)) for factor in factors.values())
-    if number > MOST_TREATMENTS:
-        yield Problem(
-            ("factors",), f"found {number:,} treatments; at most {MOST_TREATMENTS:,} are allowed", on_key=True
-        )
-
-
 def _beside(data: Mapping[str, Any], factor: Factor) -> Iterator[Problem]:
     """A key that a factor sets may be given only where the value is used: as a level, or as a parameter of one."""
     given = get(data, factor.key)
@@ -189,70 +179,3 @@ def _start(
         yield Problem(path, f"{level.name!r} starts from the comparator {starts_from!r}; list that one before it")
     if starts_from == "teacher" and "teacher" not in data:
         yield Problem(path, f"{level.name!r} starts from a teacher, and the task has none; remove it")
-
-
-def _claims(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> Iterator[Problem]:
-    for path, item in items(data, "criteria"):
-        claim = get(item, ("claim",))
-        for kind, body in claim.items() if isinstance(claim, dict) else ():
-            yield from _claim_needs((*path, "claim", kind), kind, body, data)
-            yield from _claim_response((*path, "claim", kind, "response"), get(body, ("response",)), data)
-            yield from _claim_where((*path, "claim", kind, "where"), get(body, ("where",)), factors)
-    yield from _repeated_criteria(data)
-
-
-def _repeated_criteria(data: Mapping[str, Any]) -> Iterator[Problem]:
-    seen: set[str] = set()
-    for path, name in _texts(data, "criteria", "name"):
-        if name in seen:
-            yield Problem(path, f"the criterion {shown(name)} is given twice")
-        seen.add(name)
-
-
-def _claim_needs(path: Path, kind: str, body: Any, data: Mapping[str, Any]) -> Iterator[Problem]:
-    needs = next((claim.needs for claim in CLAIMS if claim.kind == kind), frozenset())
-    for section in sorted(needs - data.keys()):
-        yield Problem(path, f"the task has no {section} to claim this of; remove the criterion", on_key=True)
-    if (kind, body) == ("complete", "comparators") and not data.get("comparators"):
-        yield Problem(path, "the study has no comparators; list some, or remove the criterion")
-
-
-def _claim_response(path: Path, name: Any, data: Mapping[str, Any]) -> Iterator[Problem]:
-    known = [name for _, name in _texts(data, "responses", "name")]
-    if isinstance(name, str) and known and name not in known:
-        yield Problem(path, unknown("response", name, known))
-
-
-def _claim_where(path: Path, where: Any, factors: Mapping[str, Factor]) -> Iterator[Problem]:
-    for name, level in where.items() if isinstance(where, dict) else ():
-        factor = factors.get(name)
-        if factor is None:
-            yield Problem((*path, name), unknown("factor", name, factors), on_key=True)
-        elif factor.levels and factor.find(level) is None:
-            texts = [level.text for level in factor.levels]
-            text = f"unknown level {shown(level)}; levels of {name!r}: {listed(texts)}{did_you_mean(str(level), texts)}"
-            yield Problem((*path, name), text)
-
-
-def with_level_texts(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> dict[str, Any]:
-    """The study with every level that a claim refers to written as tables show it."""
-    criteria = data.get("criteria")
-    return dict(data) if not isinstance(criteria, list) else {**data, "criteria": _rewritten(criteria, factors)}
-
-
-def _rewritten(node: Any, factors: Mapping[str, Factor]) -> Any:
-    if isinstance(node, list):
-        return [_rewritten(item, factors) for item in node]
-    if not isinstance(node, dict):
-        return node
-    return {
-        key: _where_texts(value, factors) if key == "where" else _rewritten(value, factors)
-        for key, value in node.items()
-    }
-
-
-def _where_texts(where: Any, factors: Mapping[str, Factor]) -> Any:
-    if not isinstance(where, dict):
-        return where
-    found = {name: factors[name].find(level) if name in factors else None for name, level in where.items()}
-    return {name: level if (known := found[name]) is None else known.text for name, level in where.items()}

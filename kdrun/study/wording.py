@@ -129,7 +129,17 @@ def _text(details: ErrorDetails, annotation: Any, field: FieldInfo | None) -> st
     allowed = allowed_words(annotation, field)
     if kind == "missing":
         return f"missing; {allowed} is needed"
-    return f"found {shown(value)}; {allowed} is allowed"
+    return f"found {shown(value)}; {allowed} is allowed{_near_choice(value, annotation)}"
+
+
+def _near_choice(value: Any, annotation: Any) -> str:
+    """The choice that was perhaps meant, where a key holds one of several words."""
+    choices = [word for branch in _branches(annotation) for word in _choices(branch) if isinstance(word, str)]
+    return did_you_mean(value, choices) if isinstance(value, str) else ""
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
 
 
 def keys_of(model: type[BaseModel]) -> list[str]:

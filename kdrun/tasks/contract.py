@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self
 
 from numpy.typing import DTypeLike
@@ -25,6 +26,24 @@ class Data(Protocol):
     def batch(self, step: int) -> Batch:
         """The examples of one training step. Arrays are valid until the next call."""
         ...
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What one network does on one example, to be looked at; no response is computed from it.
+
+    `time` [T] are the times that the other arrays speak of; `target` [T] is what should come; `one_step` [T] is what
+    the network says when every input is true; `free` [T] is what it says when, after `given` steps of true input, its
+    own answers are its inputs. The labels name what is on the axes, with the unit.
+    """
+
+    time_label: str
+    value_label: str
+    time: Array
+    target: Array
+    one_step: Array
+    free: Array
+    given: int
 
 
 class Task(Named):
@@ -80,3 +99,11 @@ class TrainingTask(Task):
     @abstractmethod
     def evaluate(self, forward: Evaluate, stream: Callable[[str], Stream], dtype: DTypeLike) -> Mapping[str, float]:
         """Responses on data that is never used to train, to search or to pick a step."""
+
+    def demonstrate(self, forward: Evaluate, dtype: DTypeLike) -> Demonstration | None:
+        """What a network does on an example that a person can look at, the same for every run; None for no picture.
+
+        `forward` runs whole sequences [T, B, D] from the start of time; what it returns is valid until its next call.
+        It should take no longer than a twentieth of a second, for small networks.
+        """
+        return None

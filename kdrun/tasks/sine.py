@@ -14,10 +14,12 @@ from kdrun.core.losses import mean_of, squared_error
 from kdrun.core.random import Stream
 from kdrun.core.signals import sine_waves
 from kdrun.factors.contract import Array, Batch, Term
-from kdrun.tasks.contract import Data, Evaluate, TrainingTask
+from kdrun.tasks.contract import Data, Demonstration, Evaluate, TrainingTask
 from kdrun.tasks.losses import SquaredError
 
 TWO_PI = 6.283185307179586
+# Two periods of a demonstration; the time to run freely grows with the square of the steps.
+FEWEST_SHOWN, MOST_SHOWN = 16, 500
 
 
 class SineEvaluation(BaseModel):
@@ -103,11 +105,46 @@ class Sine(TrainingTask):
         squared_error(prediction, batch.targets["y"], value, np.empty_like(prediction))
         return {"eval_mse": 2.0 * mean_of(value)}
 
+    def demonstrate(self, forward: Evaluate, dtype: DTypeLike) -> Demonstration | None:
+        """Two periods from phase 0, the second one free; None where they are too many steps to be run quickly."""
+        given = max(FEWEST_SHOWN // 2, round(TWO_PI / self.dt))
+        steps = 2 * given
+        if steps > MOST_SHOWN:
+            return None
+        batch = self._batch(np.zeros(1, dtype), steps)
+        return Demonstration(
+            time_label="Time (radians)",
+            value_label="Signal (amplitude 1)",
+            time=np.arange(1, steps + 1) * self.dt,
+            target=batch.targets["y"].ravel(),
+            one_step=_predicted(forward, batch.inputs),
+            free=_free_run(forward, batch.inputs, given),
+            given=given,
+        )
+
     def _batch(self, phases: Array, steps: int) -> Batch:
         """Waves of the given phases [B]: inputs and targets [T, B, 1] are one signal, a step apart."""
         signal = np.empty((steps + 1, phases.size), phases.dtype)
         sine_waves(phases, self.dt, signal)
         return Batch(signal[:-1, :, np.newaxis], {"y": signal[1:, :, np.newaxis]})
+
+
+def _predicted(forward: Evaluate, inputs: Array) -> Array:
+    """The prediction [T] for one sequence [T, 1, 1], in an array of its own."""
+    return forward(inputs, frozenset({"prediction"}))["prediction"].flatten()
+
+
+def _free_run(forward: Evaluate, inputs: Array, given: int) -> Array:
+    """The prediction [T] where inputs [T, 1, 1] after the first `given` are the network's own predictions.
+
+    Each step runs the whole sequence again, and at full length, so that the network makes its arrays once: a network
+    does not look ahead, so what is not yet filled in does not matter.
+    """
+    own = inputs.copy()
+    own[given:] = 0.0
+    for step in range(given, len(own)):
+        own[step] = _predicted(forward, own)[step - 1]
+    return _predicted(forward, own)
 
 
 class _RandomPhases:

@@ -22,9 +22,17 @@ from kdrun.report import manifest as manifest_module
 from kdrun.report.document import factorial_document
 from kdrun.report.index import is_index, study_index, write_index
 from kdrun.report.markdown import report_text
+from kdrun.report.plots import Picture
 from kdrun.report.write import csv_bytes, write_report
 from kdrun.stats.analysis import Analysis
 
+PICTURE = Picture("means", "Means", "Means of treatments.", b"<svg xmlns='http://www.w3.org/2000/svg'/>")
+REGISTRATION = {
+    "registered": "2025-01-01T00:00:00+00:00",
+    "hash": "cafe",
+    "changes": [{"time": "2025-01-02T00:00:00+00:00", "text": "Criterion |x| was added."}],
+    "exploratory_criteria": ["same bits"],
+}
 HISTORY = pd.DataFrame({"run_id": ["a", "a"], "epoch": [0, 1], "name": ["loss", "loss"], "value": [1.5, math.nan]})
 
 
@@ -37,11 +45,11 @@ def test_files_of_a_results_folder(
     tmp_path: Path, analysis: Analysis, study: dict[str, Any], manifest: dict[str, Any]
 ) -> None:
     """Tables as CSV and Parquet, histories, report and manifest are written, and no temporary file stays."""
-    write_report(tmp_path, analysis, study, manifest, [HISTORY, HISTORY])
-    tables = [
-        f"tables/{name}.{kind}" for name in ("runs", "treatments", "effects", "criteria") for kind in ("csv", "parquet")
-    ]
-    assert set(bytes_of(tmp_path)) == {*tables, "tables/history.parquet", "report.md", "manifest.json"}
+    write_report(tmp_path, analysis, study, "study: sine\n", manifest, [HISTORY, HISTORY], REGISTRATION, [PICTURE])
+    names = ("runs", "treatments", "effects", "anova", "hypotheses", "criteria")
+    tables = [f"tables/{name}.{kind}" for name in names for kind in ("csv", "parquet")]
+    reports = ["plots/means.svg", "report.md", "report.html", "manifest.json"]
+    assert set(bytes_of(tmp_path)) == {*tables, "tables/history.parquet", *reports}
     assert len(pd.read_parquet(tmp_path / "tables" / "history.parquet")) == 4
     assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
 
@@ -50,9 +58,9 @@ def test_equal_data_give_equal_bytes(
     tmp_path: Path, make: Callable[..., Analysis], study: dict[str, Any], manifest: dict[str, Any]
 ) -> None:
     """Writing the same study twice gives the same bytes in every file, over an older one too."""
-    write_report(tmp_path / "a", make(), study, manifest, [HISTORY])
-    write_report(tmp_path / "b", make(replicates=2), study, manifest)
-    write_report(tmp_path / "b", make(), study, manifest, [HISTORY])
+    write_report(tmp_path / "a", make(), study, "study: sine\n", manifest, [HISTORY], REGISTRATION, [PICTURE])
+    write_report(tmp_path / "b", make(replicates=2), study, "", manifest)
+    write_report(tmp_path / "b", make(), study, "study: sine\n", manifest, [HISTORY], REGISTRATION, [PICTURE])
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
 
 
@@ -61,7 +69,7 @@ def test_tables_read_back_to_the_bit(tmp_path: Path, analysis: Analysis, study: 
     analysis.runs.loc[0, "eval_mse"] = 5e-324
     analysis.runs.loc[1, "eval_mse"] = 1 / 3
     analysis.runs.loc[2, "eval_mse"] = math.inf
-    write_report(tmp_path, analysis, study, {})
+    write_report(tmp_path, analysis, study, "", {})
     expected = [value.hex() for value in analysis.runs["eval_mse"]]
     parquet = pd.read_parquet(tmp_path / "tables" / "runs.parquet")["eval_mse"]
     with (tmp_path / "tables" / "runs.csv").open(encoding="utf-8", newline="") as file:
@@ -175,8 +183,8 @@ def test_index_over_committed_folders(
     tmp_path: Path, make: Callable[..., Analysis], study: dict[str, Any], manifest: dict[str, Any]
 ) -> None:
     """Each folder with tables is a row, without any database, and the folders are left as they are."""
-    write_report(tmp_path / "one", make(), study, manifest)
-    write_report(tmp_path / "two", make(replicates=2), study, {**manifest, "study": "two|x"})
+    write_report(tmp_path / "one", make(), study, "", manifest)
+    write_report(tmp_path / "two", make(replicates=2), study, "", {**manifest, "study": "two|x"})
     (tmp_path / "notes").mkdir()
     before = bytes_of(tmp_path)
     got = study_index(tmp_path)
@@ -192,12 +200,13 @@ def test_index_over_committed_folders(
     )
     after = bytes_of(tmp_path)
     assert "| two\\|x |" in after.pop("index.md").decode()
+    assert "two|x" in after.pop("index.html").decode()
     assert after == before
 
 
 def test_what_is_an_index(tmp_path: Path, analysis: Analysis, study: dict[str, Any], manifest: dict[str, Any]) -> None:
     """A folder of results folders is an index; one study's folder and an empty one are not."""
-    write_report(tmp_path / "all" / "one", analysis, study, manifest)
+    write_report(tmp_path / "all" / "one", analysis, study, "", manifest)
     (tmp_path / "all" / "one" / "study.yaml").write_text("study: one\n")
     (tmp_path / "empty").mkdir()
     assert [is_index(tmp_path / name) for name in ("all", "all/one", "empty")] == [True, False, False]

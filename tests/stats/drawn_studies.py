@@ -9,6 +9,7 @@ from itertools import product
 import pandas as pd
 
 from kdrun.records import Outcome, Run
+from kdrun.stats.effects import Contrasts, contrasts_of, effects_table
 from kdrun.stats.frame import runs_table
 from kdrun.stats.scales import Layout
 
@@ -48,3 +49,11 @@ class Drawn:
     def table(self, layout: Layout) -> pd.DataFrame:
         """The table of these runs."""
         return runs_table(self.runs, self.outcomes, layout)
+
+    def contrasts(self, layout: Layout, name: str = "") -> Contrasts:
+        """The contrasts of a response, the primary one by default."""
+        return contrasts_of(self.table(layout), layout, layout.response(name or layout.judged[0]))
+
+    def effects(self, layout: Layout) -> pd.DataFrame:
+        """The effects on the primary response."""
+        return effects_table(self.contrasts(layout))

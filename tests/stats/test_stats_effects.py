@@ -12,7 +12,8 @@ from drawn_studies import WORKED, Drawn
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from kdrun.stats.effects import COLUMNS, OMNIBUS, effects_table, holm, within_replicates
+from kdrun.stats.analysis import analyse
+from kdrun.stats.effects import COLUMNS, OMNIBUS, effects_table, holm
 from kdrun.stats.scales import Layout, Response
 
 TWO = dict.fromkeys("ABC", ("-", "+"))
@@ -21,15 +22,16 @@ TERMS = ["A", "B", "C", "A:B", "A:C", "B:C", "A:B:C"]
 
 
 @pytest.fixture
-def worked(drawn: Drawn) -> pd.DataFrame:
-    """The worked example as a table of runs."""
+def worked(drawn: Drawn) -> Drawn:
+    """The worked example."""
     drawn.treatments("y", WORKED, LINEAR)
-    return drawn.table(LINEAR)
+    return drawn
 
 
-def test_estimates_of_the_worked_example(worked: pd.DataFrame) -> None:
+def test_estimates_of_the_worked_example(worked: Drawn) -> None:
     """Each term's estimate inside each replicate is that of the page."""
-    got = {term.name: term.estimates[:, 0].tolist() for term in within_replicates(worked, LINEAR, LINEAR.primary)}
+    contrasts = worked.contrasts(LINEAR)
+    got = dict(zip(contrasts.terms.names, contrasts.within.T.tolist(), strict=True))
     expected = {
         "A": [5.5, 3.5, 4.5],
         "B": [-0.5, 1, -2],
@@ -52,25 +54,25 @@ def test_estimates_of_the_worked_example(worked: pd.DataFrame) -> None:
     ],
 )
 def test_tests_of_the_worked_example(
-    worked: pd.DataFrame, term: str, estimate: float, spread: float, p: float, p_holm: float
+    worked: Drawn, term: str, estimate: float, spread: float, p: float, p_holm: float
 ) -> None:
     """Estimate, standard error, p and Holm's p of the terms are those of the page."""
-    got = effects_table(worked, LINEAR).set_index("term").loc[term]
+    got = worked.effects(LINEAR).set_index("term").loc[term]
     assert (got["estimate"], got["df"]) == (estimate, 2)
     assert got["std_error"] == pytest.approx(spread / 3**0.5, rel=1e-12)
     assert (got["p_value"], got["p_holm"]) == (pytest.approx(p, abs=5e-7), pytest.approx(p_holm, abs=5e-7))
 
 
-def test_intervals_of_the_worked_example(worked: pd.DataFrame) -> None:
+def test_intervals_of_the_worked_example(worked: Drawn) -> None:
     """The intervals of A and C are those of the page."""
-    got = effects_table(worked, LINEAR).set_index("term")[["ci_low", "ci_high"]].round(4)
+    got = worked.effects(LINEAR).set_index("term")[["ci_low", "ci_high"]].round(4)
     assert got.loc["A"].tolist() == [2.0159, 6.9841]
     assert got.loc["C"].tolist() == [-3.7421, -1.2579]
 
 
-def test_columns_and_terms_stand_in_order(worked: pd.DataFrame) -> None:
+def test_columns_and_terms_stand_in_order(worked: Drawn) -> None:
     """Columns are those of effects.csv; terms come by order; two-level terms name no contrast; linear has no ratio."""
-    got = effects_table(worked, LINEAR)
+    got = worked.effects(LINEAR)
     assert tuple(got.columns) == COLUMNS
     assert got["term"].tolist() == TERMS
     assert got["order"].tolist() == [1, 1, 1, 2, 2, 2, 3]
@@ -83,25 +85,25 @@ def test_ratios_on_a_log_scale(drawn: Drawn) -> None:
     layout = Layout({"A": ("0", "1"), "B": ("0", "1")}, (Response("y"),), ("y",))
     values = np.array([[1.0, 2.0, 3.0, 24.0], [1.0, 3.0, 5.0, 30.0]])
     drawn.treatments("y", values.tolist(), layout)
-    got = effects_table(drawn.table(layout), layout).set_index("term")["ratio"]
+    got = drawn.effects(layout).set_index("term")["ratio"]
     one, a, b, ab = stats.gmean(values, axis=0)
     assert got["A"] == pytest.approx(np.sqrt(a * ab / (one * b)))
     assert got["A:B"] == pytest.approx(np.sqrt((ab / b) / (a / one)))
 
 
-def test_incomplete_replicates_are_left_out(drawn: Drawn) -> None:
-    """A replicate with a hole takes no part: the others give what they give alone."""
+def test_complete_replicates_are_the_others(drawn: Drawn) -> None:
+    """The complete-replicate estimate is what the replicates without holes give alone."""
     drawn.treatments("y", WORKED, LINEAR)
-    expected = effects_table(drawn.table(LINEAR), LINEAR)
+    expected = drawn.effects(LINEAR)
     drawn.treatments("y", [[1, 2, 3, 4, 5, 6, 7, 8]], LINEAR, first_replicate=4)
     del drawn.outcomes["r4t8"]
-    pd.testing.assert_frame_equal(effects_table(drawn.table(LINEAR), LINEAR), expected)
+    pd.testing.assert_frame_equal(effects_table(drawn.contrasts(LINEAR).complete), expected)
 
 
 def test_one_replicate_has_estimates_alone(drawn: Drawn) -> None:
     """One replicate gives estimates, no interval and no p."""
     drawn.treatments("y", WORKED[:1], LINEAR)
-    got = effects_table(drawn.table(LINEAR), LINEAR)
+    got = drawn.effects(LINEAR)
     assert got["estimate"].tolist() == [5.5, -0.5, -2, 1, 0.5, -0.5, 0]
     assert got[["ci_low", "ci_high", "std_error", "df", "p_value", "p_holm"]].isna().all().all()
 
@@ -110,26 +112,17 @@ def test_a_level_that_changes_nothing_has_the_effect_zero(drawn: Drawn) -> None:
     """A factor without any effect has [0, 0] and no p, and does not count in Holm."""
     layout = Layout({"A": ("0", "1"), "B": ("0", "1")}, (Response("y", "linear"),), ("y",))
     drawn.treatments("y", [[0.1, 0.1, 0.7, 0.7], [0.2, 0.2, 0.5, 0.5]], layout)
-    got = effects_table(drawn.table(layout), layout).set_index("term")
+    got = drawn.effects(layout).set_index("term")
     assert got.loc["A", ["estimate", "ci_low", "ci_high"]].tolist() == [0, 0, 0]
     assert got["p_value"].isna().tolist() == [True, False, True]
     assert got.loc["B", "p_holm"] == got.loc["B", "p_value"]
-
-
-def test_treatments_that_are_no_full_factorial_have_no_effects(drawn: Drawn) -> None:
-    """Where treatments are left out there is no row, and the columns are there."""
-    drawn.treatments("y", WORKED, LINEAR)
-    drawn.runs = [run for run in drawn.runs if run.treatment != 8]
-    got = effects_table(drawn.table(LINEAR), LINEAR)
-    assert len(got) == 0
-    assert tuple(got.columns) == COLUMNS
 
 
 def test_every_declared_response_has_effects(drawn: Drawn) -> None:
     """Responses that the study declares have their own terms and their own Holm; others have none."""
     layout = Layout({"A": ("0", "1")}, tuple(Response(name, "linear") for name in "xyz"), ("y", "x"))
     drawn.treatments("x", [[1, 2], [1, 4]], layout)
-    got = effects_table(drawn.table(layout), layout)
+    got = analyse(drawn.runs, drawn.outcomes, layout).effects
     assert got["response"].tolist() == ["y", "x"]
     assert got["estimate"].tolist()[1] == 2
 
@@ -158,19 +151,19 @@ def by_hand(values: np.ndarray, layout: Layout) -> dict[tuple[str, str], float]:
 
 
 @pytest.fixture
-def three_levels(drawn: Drawn) -> tuple[pd.DataFrame, Layout, np.ndarray]:  # type: ignore[type-arg]
+def three_levels(drawn: Drawn) -> tuple[Drawn, Layout, np.ndarray]:  # type: ignore[type-arg]
     """Four replicates of a 3 × 2 × 3 design."""
     factors = {"A": ("a", "b", "c"), "B": ("0", "1"), "C": ("x", "y", "z")}
     layout = Layout(factors, (Response("y", "linear"),), ("y",))
     values = np.random.default_rng(3).normal(size=(4, 18))
     drawn.treatments("y", values.tolist(), layout)
-    return drawn.table(layout), layout, values
+    return drawn, layout, values
 
 
-def test_contrasts_of_more_levels(three_levels: tuple[pd.DataFrame, Layout, np.ndarray]) -> None:  # type: ignore[type-arg]
+def test_contrasts_of_more_levels(three_levels: tuple[Drawn, Layout, np.ndarray]) -> None:  # type: ignore[type-arg]
     """A term of more levels has every product of level differences, halved for each factor beyond the first."""
-    table, layout, values = three_levels
-    got = effects_table(table, layout)
+    study, layout, values = three_levels
+    got = study.effects(layout)
     got = got[got["contrast"] != OMNIBUS].set_index(["term", "contrast"])["estimate"].to_dict()
     expected = by_hand(values, layout)
     assert set(got) == set(expected)
@@ -178,10 +171,10 @@ def test_contrasts_of_more_levels(three_levels: tuple[pd.DataFrame, Layout, np.n
         assert got[key] == pytest.approx(estimate, abs=1e-12)
 
 
-def test_omnibus_enters_holm_over_terms(three_levels: tuple[pd.DataFrame, Layout, np.ndarray]) -> None:  # type: ignore[type-arg]
+def test_omnibus_enters_holm_over_terms(three_levels: tuple[Drawn, Layout, np.ndarray]) -> None:  # type: ignore[type-arg]
     """The omnibus p is the smallest p times the number of contrasts; Holm is over terms, and within each."""
-    table, layout, _ = three_levels
-    rows = effects_table(table, layout)
+    study, layout, _ = three_levels
+    rows = study.effects(layout)
     several = rows.groupby("term", sort=False)["contrast"].transform("size") > 1
     heads = rows[~several | (rows["contrast"] == OMNIBUS)]
     contrasts = rows[several & (rows["contrast"] != OMNIBUS)]

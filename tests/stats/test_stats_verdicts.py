@@ -10,17 +10,16 @@ from drawn_studies import Drawn
 from scipy import stats
 
 from kdrun.records import GradientCheck, Run
-from kdrun.stats.effects import effects_table
+from kdrun.stats.findings import Finding, Known
 from kdrun.stats.scales import Layout, Response
-from kdrun.stats.verdicts import Finding, Known, criteria_table, judge
+from kdrun.stats.verdicts import criteria_table, judge
 
 LAYOUT = Layout({"width": ("16", "32")}, (Response("mse", "linear"),), ("mse",))
 
 
 def known(drawn: Drawn, layout: Layout = LAYOUT, **changes: Any) -> Known:
     """What the drawn runs let claims be judged by."""
-    table = drawn.table(layout)
-    return Known(table, layout, effects_table(table, layout), **changes)
+    return Known(drawn.table(layout), layout, **changes)
 
 
 def check(error: float, tolerance: float = 1e-3) -> GradientCheck:

@@ -1,0 +1,89 @@
+"""A results folder on disk: what belongs to it, when it may be written to, and what stands in it before the first run.
+
+study.yaml  registration.json  runs.sqlite                   what was claimed, and what happened
+tables/  plots/  report.md  report.html  manifest.json       computed, and made again by `Results.write`
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kdrun.errors import UsageError
+from kdrun.files import write_text
+from kdrun.store.runs import FILE_NAME, Store
+from kdrun.study.load import study_text
+from kdrun.study.register import Registration
+from kdrun.study.schema import Study
+
+STUDY_FILE = "study.yaml"
+REGISTRATION_FILE = "registration.json"
+OURS = (STUDY_FILE, REGISTRATION_FILE, FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", "tables", "plots",
+        "report.md", "report.html", "manifest.json")  # fmt: skip
+
+
+def refuse_unfit(folder: Path, fresh: bool) -> None:
+    """Refuse a folder that cannot hold runs: a file, or, unless `fresh`, one with something else in it."""
+    if any(part.is_file() for part in (folder, *folder.parents)):
+        raise UsageError(f"{folder}: results need a folder, but a file of that name is in the way")
+    if not fresh and folder.exists() and not Store.exists(folder) and any(folder.iterdir()):
+        raise UsageError(
+            f"{folder}: this folder holds no {FILE_NAME}, only results without their runs, or something else. "
+            f"Choose another place with --results DIR, or start over here with --fresh."
+        )
+
+
+def prepare_folder(folder: Path, study: Study, fresh: bool) -> None:
+    """Make the folder ready to hold runs of `study`, emptied first where `fresh`, and write the study that runs."""
+    refuse_unfit(folder, fresh)
+    if fresh:
+        clear(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not Store.exists(folder):
+            Store.create(folder).close()
+        _register(folder, study)
+        write_text(folder / STUDY_FILE, study_text(study))
+    except OSError as error:
+        raise UsageError(f"{folder}: results cannot be written there: {error.strerror}; nothing was run") from None
+
+
+def read_registration(folder: Path) -> Registration | None:
+    """The registration of a results folder; None where it has none."""
+    path = folder / REGISTRATION_FILE
+    if not path.is_file():
+        return None
+    try:
+        return Registration.read(json.loads(path.read_text("utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(
+            f"{path}: this is no registration; put back a copy of it, or delete it, and every hypothesis is exploratory"
+        ) from None
+
+
+def _register(folder: Path, study: Study) -> None:
+    """Write what a study claims before its first run; afterwards, what was changed."""
+    with Store.open(folder) as store:
+        found = read_registration(folder)
+        has_runs = bool(store.statuses())
+        if found is None or not has_runs:
+            found = Registration.take(study, _now(), late=has_runs)
+            store.set_fact("registration", found.hash)
+    content = json.dumps(found.followed_to(study, _now()).data(), indent=2, ensure_ascii=False) + "\n"
+    write_text(folder / REGISTRATION_FILE, content)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def clear(folder: Path) -> None:
+    """Remove what kdrun writes into a results folder, and nothing else."""
+    for name in OURS:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,166 @@
+"""Claims on effects: where one lies, and how it ranks among the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kdrun.stats.effects import Contrasts
+from kdrun.stats.findings import Estimate, Finding, Known, Verdict, difference_words, interval, number
+from kdrun.stats.intervals import Intervals
+from kdrun.stats.response_claims import difference_bound
+from kdrun.stats.scales import Floats
+
+
+def effect(argument: Mapping[str, Any], known: Known, alpha: float) -> Finding:
+    """`{effect: {term: F, below: x}}`, `above`, `between: [x, y]`: the interval of an effect lies there.
+
+    On a log scale x and y are ratios.
+    """
+    chosen = known.response(argument)
+    contrasts = known.contrasts(chosen.name)
+    place = find_contrast(contrasts, argument["term"], argument.get("contrast"))
+    if place is None:
+        return Finding("inconclusive", f"{argument['term']} cannot be estimated in this design")
+    estimate = Estimate.of(contrasts.intervals(contrasts.single(place)[None, :], 1 - alpha))
+    low, high = (difference_bound(bound, chosen) if np.isfinite(bound) else bound for bound in _bounds(argument))
+    shown = estimate.as_ratio(chosen)
+    evidence = (
+        f"{_name(contrasts, place)} on {chosen.name}: a {difference_words(chosen)} of {interval(*shown)} over"
+        f" {estimate.replicates} replicates, against {_limits(argument)}{estimate.obstacle}"
+    )
+    return Finding(estimate.verdict(low, high), evidence, *shown, estimate.replicates)
+
+
+def _bounds(argument: Mapping[str, Any]) -> tuple[float, float]:
+    if argument.get("between") is not None:
+        low, high = argument["between"]
+        return float(low), float(high)
+    if argument.get("below") is not None:
+        return -np.inf, float(argument["below"])
+    return float(argument["above"]), np.inf
+
+
+def _limits(argument: Mapping[str, Any]) -> str:
+    low, high = _bounds(argument)
+    if np.isfinite(low) and np.isfinite(high):
+        return f"between {number(low)} and {number(high)}"
+    return f"below {number(high)}" if np.isfinite(high) else f"above {number(low)}"
+
+
+def find_contrast(contrasts: Contrasts, name: str, label: str | None) -> int | None:
+    """The position of a contrast, by the name of its term or of an effect in it, and its label."""
+    term = contrasts.terms.find(name)
+    wanted = (term, label or "")
+    return next((place for place, found in enumerate(contrasts.terms.contrasts) if found == wanted), None)
+
+
+def _name(contrasts: Contrasts, place: int) -> str:
+    term, label = contrasts.terms.contrasts[place]
+    return f"{contrasts.terms.names[term]} ({label})" if label else contrasts.terms.names[term]
+
+
+def largest_effect(argument: str | Mapping[str, Any], known: Known, alpha: float) -> Finding:
+    """`{largest_effect: F}`: F is the largest in size among the main effects of two-level factors.
+
+    Supported when |F| > |G| is shown at α for every other G; refuted when |G| > |F| is shown for some at α/(m − 1).
+    """
+    race = _race({"term": argument} if isinstance(argument, str) else argument, known)
+    if race is None:
+        return Finding("inconclusive", "the effect cannot be estimated in this design, or there is none beside it")
+    larger, _ = race.shown(alpha)
+    _, smaller = race.shown(alpha / (race.size - 1))
+    verdict: Verdict = "supported" if len(larger) == race.size - 1 else "refuted" if smaller else "inconclusive"
+    estimate = Estimate.of(race.contrasts.intervals(race.contrasts.single(race.own)[None, :], 1 - alpha))
+    shown = estimate.as_ratio(race.contrasts.response)
+    evidence = (
+        f"{race.name(race.own)}: a {difference_words(race.contrasts.response)} of {interval(*shown)} over"
+        f" {estimate.replicates} replicates; shown to be {race.words(larger, smaller)}{estimate.obstacle}"
+    )
+    return Finding(verdict, evidence, *shown, estimate.replicates)
+
+
+def effect_rank(argument: Mapping[str, Any], known: Known, alpha: float) -> Finding:
+    """`{effect_rank: {term: F, rank: k}}`: F is the k-th largest in size among the main effects of two-level factors.
+
+    All pairs at α/(m − 1): the rank interval is [1 + number shown larger, m − number shown smaller]; supported when it
+    is {k}, refuted when it excludes k.
+    """
+    race = _race(argument, known)
+    if race is None:
+        return Finding("inconclusive", "the effect cannot be estimated in this design, or there is none beside it")
+    larger, smaller = race.shown(alpha / (race.size - 1))
+    low, high, rank = 1 + len(smaller), race.size - len(larger), int(argument["rank"])
+    verdict: Verdict = "supported" if low == high == rank else "inconclusive" if low <= rank <= high else "refuted"
+    own = Estimate.of(race.contrasts.intervals(race.contrasts.single(race.own)[None, :], 1 - alpha))
+    evidence = (
+        f"{race.name(race.own)} has rank {race.rank} of {race.size}, rank interval [{low}, {high}] over"
+        f" {own.replicates} replicates; shown to be {race.words(larger, smaller)}{own.obstacle}"
+    )
+    return Finding(verdict, evidence, float(race.rank), float(low), float(high), own.replicates)
+
+
+@dataclass(frozen=True)
+class _Race:
+    """One effect, a position among contrasts, and the `others` that it is compared with in size."""
+
+    contrasts: Contrasts
+    own: int
+    others: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """m: how many effects are compared."""
+        return 1 + len(self.others)
+
+    @property
+    def rank(self) -> int:
+        """The rank of the estimate's size, 1 for the largest."""
+        sizes = np.abs(self.contrasts.intervals().mean)
+        return 1 + int(np.sum(sizes[list(self.others)] > sizes[self.own]))
+
+    def name(self, place: int) -> str:
+        """The name of an effect."""
+        return _name(self.contrasts, place)
+
+    def words(self, larger: list[int], smaller: list[int]) -> str:
+        """`larger than gradient and width`, and so on."""
+        pairs = (("larger than", larger), ("smaller than", smaller))
+        parts = [f"{relation} {_and([self.name(place) for place in places])}" for relation, places in pairs if places]
+        return _and(parts) if parts else "neither larger nor smaller than another one"
+
+    def shown(self, alpha: float) -> tuple[list[int], list[int]]:
+        """The others that the effect is shown to be larger than, and smaller than, each pair at level α.
+
+        |F| > |G| is shown when the intervals of F + G and of F − G exclude 0 on the same side, |F| < |G| when on
+        different sides.
+        """
+        f = self.contrasts.single(self.own)
+        others = [self.contrasts.single(other) for other in self.others]
+        sums = self.contrasts.intervals(np.array([f + g for g in others]), 1 - alpha)
+        differences = self.contrasts.intervals(np.array([f - g for g in others]), 1 - alpha)
+        sides = _side(sums) * _side(differences)
+        larger, smaller = ([g for g, side in zip(self.others, sides, strict=True) if side == s] for s in (1, -1))
+        return larger, smaller
+
+
+def _side(found: Intervals) -> Floats:
+    """+1 or −1 for an interval on that side of 0, 0 for one that includes it or is none."""
+    return np.where(found.low > 0, 1.0, np.where(found.high < 0, -1.0, 0.0))
+
+
+def _race(argument: Mapping[str, Any], known: Known) -> _Race | None:
+    """An effect among the main effects of two-level factors; None where it has no estimate or stands alone."""
+    contrasts = known.contrasts(known.response(argument).name)
+    own = find_contrast(contrasts, argument["term"], argument.get("contrast"))
+    entries = enumerate(contrasts.terms.contrasts)
+    mains = [place for place, (term, label) in entries if contrasts.terms.terms[term].order == 1 and not label]
+    others = tuple(place for place in mains if place != own)
+    return _Race(contrasts, own, others) if own is not None and others else None
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,213 @@
+"""What ties the claims of a study to the rest of it, on its plain data: factors, levels, responses, comparators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kdrun.study.claims import CLAIMS
+from kdrun.study.contrast import contrast_labels
+from kdrun.study.factor import Factor, text_of
+from kdrun.study.paths import Path, get
+from kdrun.study.wording import Problem, did_you_mean, listed, shown, unknown
+
+COMPARATOR = "comparator"
+# Claims whose bounds are values of the response, and claims whose bounds are ratios on a log scale.
+_ON_MEANS, _ON_RATIOS = ("response", "some_treatment"), ("effect", "equivalent")
+_RANKING = ("largest_effect", "effect_rank")
+
+Factors = Mapping[str, Factor]
+
+
+def claim_problems(data: Mapping[str, Any], factors: Factors) -> Iterator[Problem]:
+    """Everything in criteria and hypotheses that does not fit the rest of the study."""
+    for path, kind, body in _claims(data):
+        yield from _needs(path, kind, body, data)
+        yield from _response(path, kind, body, data)
+        yield from _selections(path, body, data, factors)
+        yield from _bounds(path, kind, body, data)
+        yield from _term(path, kind, body, factors)
+    yield from _repeated(data, "criteria", "name", "criterion")
+    yield from _repeated(data, "hypotheses", "say", "hypothesis")
+
+
+def _claims(data: Mapping[str, Any]) -> Iterator[tuple[Path, str, Any]]:
+    """Every claim with its kind and body, the parts of `all` too. Paths end with the kind."""
+    for section in ("criteria", "hypotheses"):
+        found = data.get(section)
+        for index, item in enumerate(found if isinstance(found, list) else ()):
+            yield from _parts((section, index, "claim"), get(item, ("claim",)))
+
+
+def _parts(path: Path, claim: Any) -> Iterator[tuple[Path, str, Any]]:
+    for kind, body in claim.items() if isinstance(claim, dict) else ():
+        yield (*path, kind), kind, {"term": body} if kind == "largest_effect" and isinstance(body, str) else body
+        if kind == "all" and isinstance(body, list):
+            for index, part in enumerate(body):
+                yield from _parts((*path, kind, index), part)
+
+
+def _repeated(data: Mapping[str, Any], section: str, key: str, noun: str) -> Iterator[Problem]:
+    found, seen = data.get(section), set()
+    for index, item in enumerate(found if isinstance(found, list) else ()):
+        text = get(item, (key,))
+        if isinstance(text, str):
+            if text in seen:
+                yield Problem((section, index, key), f"the {noun} {shown(text)} is given twice")
+            seen.add(text)
+
+
+def _needs(path: Path, kind: str, body: Any, data: Mapping[str, Any]) -> Iterator[Problem]:
+    needs = next((claim.needs for claim in CLAIMS if claim.kind == kind), frozenset())
+    for section in sorted(needs - data.keys()):
+        yield Problem(path, f"the task has no {section} to claim this of; remove the criterion", on_key=True)
+    if (kind, body) == ("complete", "comparators") and not data.get("comparators"):
+        yield Problem(path, "the study has no comparators; list some, or remove the criterion")
+
+
+def _responses(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The scale of each response that the study declares."""
+    found = data.get("responses")
+    entries = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    return {item["name"]: item.get("scale") for item in entries if isinstance(item.get("name"), str)}
+
+
+def _response(path: Path, kind: str, body: Any, data: Mapping[str, Any]) -> Iterator[Problem]:
+    known, name = _responses(data), get(body, ("response",)) if kind != "all" else None
+    if isinstance(name, str) and known and name not in known:
+        yield Problem((*path, "response"), unknown("response", name, list(known)))
+
+
+def _selections(path: Path, body: Any, data: Mapping[str, Any], factors: Factors) -> Iterator[Problem]:
+    """Levels, and comparators, that a claim selects."""
+    for key in ("where", "a", "b"):
+        chosen = get(body, (key,))
+        if key != "where" and isinstance(chosen, dict) and COMPARATOR in chosen:
+            yield from _comparator((*path, key), chosen, data)
+        else:
+            yield from _levels((*path, key), chosen, factors)
+    a, b = (with_texts(get(body, (key,)), factors) for key in ("a", "b"))
+    if isinstance(a, dict) and a == b:
+        yield Problem((*path, "b"), "a and b select the same; a claim compares two different things")
+
+
+def _comparator(path: Path, chosen: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Problem]:
+    found = data.get("comparators")
+    known = (
+        [text_of(item) if isinstance(item, str) else _title(item) for item in found or ()]
+        if isinstance(found, list)
+        else []
+    )
+    name = chosen[COMPARATOR]
+    if len(chosen) > 1:
+        others = listed([key for key in chosen if key != COMPARATOR])
+        yield Problem(path, f"found {others} beside a comparator, which has no levels to choose; remove them")
+    elif name not in known:
+        yield Problem((*path, COMPARATOR), unknown("comparator", str(name), known))
+
+
+def _title(item: Any) -> str:
+    """How tables show a comparator with parameters: by its label, else by its name where that is enough."""
+    return str(item.get("label") or item.get("name")) if isinstance(item, dict) else text_of(item)
+
+
+def _levels(path: Path, where: Any, factors: Factors) -> Iterator[Problem]:
+    for name, level in where.items() if isinstance(where, dict) else ():
+        factor = factors.get(name)
+        if factor is None:
+            yield Problem((*path, name), unknown("factor", name, factors), on_key=True)
+        elif factor.levels and factor.find(level) is None:
+            texts = [level.text for level in factor.levels]
+            text = f"unknown level {shown(level)}; levels of {name!r}: {listed(texts)}{did_you_mean(str(level), texts)}"
+            yield Problem((*path, name), text)
+
+
+def _bounds(path: Path, kind: str, body: Any, data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Bounds must lie on the scale of the response."""
+    scales = _responses(data)
+    scale = scales.get(get(body, ("response",)), next(iter(scales.values()), None)) if isinstance(body, dict) else None
+    for key in ("below", "above", "between", "within"):
+        given = get(body, (key,))
+        values = given if isinstance(given, list) else [given]
+        for value in values:
+            allowed = _allowed(kind, key, scale, value) if isinstance(value, int | float) else None
+            if allowed is not None:
+                yield Problem((*path, key), f"found {shown(value)}; on the scale {scale} {allowed} is allowed")
+
+
+def _allowed(kind: str, key: str, scale: Any, value: float) -> str | None:
+    """What a bound may be, where `value` is not."""
+    if scale not in ("log10", "logit"):
+        return None
+    if key == "within":
+        return None if value > 1 else "a ratio above 1"
+    if kind in _ON_RATIOS:
+        return None if value > 0 else "a ratio above 0"
+    if kind in _ON_MEANS and scale == "logit":
+        return None if 0 < value < 1 else "a number between 0 and 1"
+    return None if kind not in _ON_MEANS or value > 0 else "a number above 0"
+
+
+def _term(path: Path, kind: str, body: Any, factors: Factors) -> Iterator[Problem]:
+    """The factors of an effect, its contrast, and what it is compared with."""
+    term = get(body, ("term",))
+    if kind not in ("effect", *_RANKING) or not isinstance(term, str):
+        return
+    names = term.split(":")
+    place = (*path, "term")
+    lacking = [name for name in names if name not in factors]
+    if lacking:
+        yield Problem(place, unknown("factor", lacking[0], factors))
+    elif len(set(names)) < len(names):
+        yield Problem(place, f"found {shown(term)}; each factor of an interaction is named once")
+    elif kind in _RANKING and len(names) > 1:
+        yield Problem(place, f"found {shown(term)}; main effects are ranked, so one factor is allowed")
+    elif all(factors[name].levels for name in names):
+        yield from _contrast(path, body, [[level.text for level in factors[name].levels] for name in names])
+        yield from _ranking(path, kind, body, term, factors)
+
+
+def _contrast(path: Path, body: Mapping[str, Any], levels: Sequence[Sequence[str]]) -> Iterator[Problem]:
+    labels, given = contrast_labels(levels), body.get("contrast")
+    if labels == ("",) and given is not None:
+        yield Problem((*path, "contrast"), "a term of two-level factors is one contrast; remove this key", on_key=True)
+    elif labels != ("",) and given is None:
+        yield Problem((*path, "term"), f"this term has {len(labels)} contrasts; name one as contrast: {listed(labels)}")
+    elif given is not None and given not in labels:
+        yield Problem((*path, "contrast"), unknown("contrast", str(given), labels))
+
+
+def _ranking(path: Path, kind: str, body: Mapping[str, Any], term: str, factors: Factors) -> Iterator[Problem]:
+    if kind not in _RANKING:
+        return
+    others = [name for name, factor in factors.items() if name != term and len(factor.levels) == 2]
+    rank = body.get("rank")
+    if not others:
+        yield Problem((*path, "term"), "there is no other two-level factor to compare it with")
+    elif isinstance(rank, int) and rank > len(others) + 1:
+        yield Problem((*path, "rank"), f"found {rank}; {len(others) + 1} main effects are ranked")
+
+
+def with_claim_texts(data: Mapping[str, Any], factors: Factors) -> dict[str, Any]:
+    """The study with every level that a claim refers to written as tables show it."""
+    sections = [key for key in ("criteria", "hypotheses") if isinstance(data.get(key), list)]
+    return {**data, **{key: _rewritten(data[key], factors) for key in sections}}
+
+
+def _rewritten(node: Any, factors: Factors) -> Any:
+    if isinstance(node, list):
+        return [_rewritten(item, factors) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: with_texts(value, factors) if key in ("where", "a", "b") else _rewritten(value, factors)
+        for key, value in node.items()
+    }
+
+
+def with_texts(where: Any, factors: Factors) -> Any:
+    """A selection of levels with each level as tables show it; what is none, or unknown, stays as it is."""
+    if not isinstance(where, dict):
+        return where
+    found = {name: factors[name].find(level) if name in factors else None for name, level in where.items()}
+    return {name: level if (known := found[name]) is None else known.text for name, level in where.items()}

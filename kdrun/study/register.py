@@ -1,0 +1,161 @@
+"""Pre-registration: what a study claims and how it is judged, fixed before its first run.
+
+What changes afterwards is listed, and a hypothesis or criterion that was not registered as it stands is exploratory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kdrun.study.paths import Path, dotted
+from kdrun.study.plain import canonical, changed
+from kdrun.study.schema import Study
+
+DESIGN, RESPONSES, CRITERIA, HYPOTHESES = "design", "responses", "criteria", "hypotheses"
+# Lists whose entries are told apart by one of their keys, and what an entry is called.
+_KEYED = {RESPONSES: ("name", "response"), CRITERIA: ("name", "criterion"), HYPOTHESES: ("say", "hypothesis")}
+_SECTIONS = ("task", "model", "teacher", "student", "comparators", "gradcheck")
+LONGEST = 200
+
+Parts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The parts of a study as they were before its first run, and what was changed since.
+
+    `registered` is the time; `parts` are design, responses, criteria and hypotheses as plain data without defaults, and
+    `latest` the same after the last change; each of `changes` has a `time` and a `text`. `late` says that runs existed
+    before anything was registered.
+    """
+
+    registered: str
+    parts: Parts
+    latest: Parts
+    changes: tuple[Mapping[str, str], ...] = ()
+    late: bool = field(default=False)
+
+    @classmethod
+    def take(cls, study: Study, time: str, late: bool = False) -> Registration:
+        """The registration of a study as it is now."""
+        parts = parts_of(study)
+        return cls(time, parts, parts, late=late)
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Registration:
+        """The registration that `data` wrote; a KeyError or TypeError for what is none."""
+        changes = tuple({"time": str(item["time"]), "text": str(item["text"])} for item in data["changes"])
+        parts = {key: data["parts"][key] for key in (DESIGN, RESPONSES, CRITERIA, HYPOTHESES)}
+        return cls(str(data["registered"]), parts, data.get("latest") or parts, changes, bool(data["late"]))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the parts as registered, and when."""
+        text = canonical({"registered": self.registered, "late": self.late, **self.parts})
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def data(self) -> dict[str, Any]:
+        """The content of registration.json."""
+        return {
+            "hash": self.hash,
+            "registered": self.registered,
+            "late": self.late,
+            "hashes": {key: hashlib.sha256(canonical(part).encode()).hexdigest() for key, part in self.parts.items()},
+            "parts": self.parts,
+            "changes": list(self.changes),
+            **({"latest": self.latest} if self.latest != self.parts else {}),
+        }
+
+    def followed_to(self, study: Study, time: str) -> Registration:
+        """The same with what differs in `study` listed as changes, found at `time`."""
+        now = parts_of(study)
+        found = tuple({"time": time, "text": text} for text in _changes(self.latest, now))
+        return replace(self, latest=now, changes=(*self.changes, *found))
+
+    def exploratory(self, study: Study, part: str) -> list[bool]:
+        """For each hypothesis, or criterion, of the study: whether it was not registered as it now stands.
+
+        Another scale of a response, or another primary one, makes what is claimed of it another claim.
+        """
+        registered = set(map(canonical, _with_responses(self.parts, part)))
+        now = _with_responses(parts_of(study), part)
+        return [self.late or canonical(entry) not in registered for entry in now]
+
+
+def parts_of(study: Study) -> dict[str, Any]:
+    """What is registered of a study, as plain data: only what differs from its defaults."""
+    sections = {key: changed(getattr(study, key)) for key in _SECTIONS if getattr(study, key) is not None}
+    design = {
+        **sections,
+        "factors": {name: _written(factor.written) for name, factor in study.factors.items()},
+        "design": changed(study.design),
+        "replicates": study.replicates,
+        "seed": study.seed,
+    }
+    lists = {key: changed(getattr(study, key)) for key in _KEYED}
+    return {DESIGN: design, **lists}
+
+
+def _written(value: Any) -> Any:
+    """A factor as the study writes it, numbers as plain JSON."""
+    if isinstance(value, Mapping):
+        return {key: _written(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_written(item) for item in value]
+    return float(value) if isinstance(value, float) else value
+
+
+def _with_responses(parts: Parts, part: str) -> list[Any]:
+    """Entries with the responses that they are about written out."""
+    known = {entry["name"]: entry for entry in parts[RESPONSES]}
+    primary = parts[RESPONSES][0]["name"]
+    return [
+        [entry, [known.get(name) for name in sorted(set(_named(entry["claim"], primary)))]] for entry in parts[part]
+    ]
+
+
+def _named(claim: Any, primary: str) -> Iterator[str]:
+    """The responses that a claim is about."""
+    ((kind, body),) = claim.items()
+    if kind == "all":
+        for item in body:
+            yield from _named(item, primary)
+    elif kind not in ("gradients", "reproducible", "complete"):
+        yield (body.get("response") if isinstance(body, Mapping) else None) or primary
+
+
+def _changes(before: Parts, after: Parts) -> Iterator[str]:
+    """One sentence for each difference."""
+    yield from _differences((), before[DESIGN], after[DESIGN])
+    for part, (key, noun) in _KEYED.items():
+        yield from _entry_changes(before[part], after[part], key, noun)
+
+
+def _differences(path: Path, before: Any, after: Any) -> Iterator[str]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in dict.fromkeys([*before, *after]):
+            yield from _differences((*path, key), before.get(key), after.get(key))
+    elif before != after:
+        yield f"{dotted(path)}: {_short(before)} became {_short(after)}"
+
+
+def _entry_changes(before: Sequence[Any], after: Sequence[Any], key: str, noun: str) -> Iterator[str]:
+    old, new = ({entry[key]: entry for entry in entries} for entries in (before, after))
+    for name, entry in old.items():
+        if name not in new:
+            yield f"the {noun} {name!r} was removed"
+        elif new[name] != entry:
+            yield from (f"the {noun} {name!r}: {text}" for text in _differences((), entry, new[name]))
+    yield from (f"the {noun} {name!r} was added" for name in new if name not in old)
+    kept = [name for name in old if name in new]
+    if kept != [name for name in new if name in old] and noun == "response":
+        yield f"the order of responses: {_short(list(old))} became {_short(list(new))}"
+
+
+def _short(value: Any) -> str:
+    """A value in a sentence; long ones are cut."""
+    text = "nothing" if value is None else canonical(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
