@@ -5,7 +5,7 @@ Nothing is trained and nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -14,6 +14,7 @@ import pandas as pd
 from kdrun.engine.local import worker_count
 from kdrun.errors import UsageError
 from kdrun.folder import refuse_unfit
+from kdrun.records import Run
 from kdrun.report.plan import Outlook
 from kdrun.results import Results, layout_of
 from kdrun.stats.minimum import minimum_effects, pilot_effects, power_warnings
@@ -58,7 +59,7 @@ def outlook_of(
     piloted = _piloted(known, layout, terms, study.replicates)
     statuses = _statuses(planned, stored)
     count = worker_count(workers)
-    times = _times(planned, [(planned, stored), *([(known.plan, known.runs)] if known else [])])
+    times = _times([(planned, stored), *([(known.plan, known.runs)] if known else [])])
     warnings = [
         *power_warnings(len(terms.terms), study.replicates),
         *_baseline_warning(planned),
@@ -74,7 +75,7 @@ def outlook_of(
         stored=statuses,
         minimum=minimum_effects(terms, study.replicates) if piloted is None else piloted,
         workers=count,
-        seconds=_expected(planned, statuses, times, count),
+        seconds=_expected(planned, stored, times, count),
         pilot=str(pilot) if piloted is not None else None,
         screening=layout.screening,
         words=_words(study),
@@ -92,11 +93,16 @@ def _stored(folder: Path) -> pd.DataFrame:
 
 
 def _statuses(planned: Plan, stored: pd.DataFrame) -> dict[str, str]:
-    """Status of the planned runs that are stored, by run id; ids are made only for replicates that are stored."""
+    """Status of the planned runs that are stored, by run id."""
     known = dict(zip(stored["run_id"], stored["status"], strict=True))
-    replicates = sorted(set(stored["replicate"]) & set(range(1, planned.study.replicates + 1)))
-    ids = (run.run_id for replicate in replicates for run in planned.replicate(int(replicate)))
-    return {run_id: known[run_id] for run_id in ids if run_id in known}
+    return {run.run_id: known[run.run_id] for _, run in _runs_in(planned, stored) if run.run_id in known}
+
+
+def _runs_in(planned: Plan, runs: pd.DataFrame) -> Iterator[tuple[int, Run]]:
+    """The planned runs, with the number of their part, of the replicates in a table of runs: all may be too many."""
+    for replicate in sorted(set(runs["replicate"])):
+        if replicate <= planned.study.replicates:
+            yield from enumerate(planned.replicate(int(replicate)))
 
 
 def _kind(part: Part) -> str:
@@ -105,32 +111,30 @@ def _kind(part: Part) -> str:
     return canonical([part.kind, part.comparator, spec])
 
 
-def _times(planned: Plan, sources: Sequence[tuple[Plan, pd.DataFrame]]) -> dict[str, float]:
+def _times(sources: Sequence[tuple[Plan, pd.DataFrame]]) -> dict[str, float]:
     """Mean seconds by kind of run; the first of the sources (a plan and a table of its runs) that has some decides."""
     means: dict[str, float] = {}
     for source, runs in sources:
         finished = runs[runs["status"].isin(FINISHED)]
         seconds = dict(zip(finished["run_id"], finished["seconds"], strict=True))
-        found: dict[str, list[float]] = {}
-        kinds = [_kind(part) for part in source.parts]
-        for replicate in sorted(set(finished["replicate"])):
-            for kind, run in zip(kinds, source.replicate(int(replicate)), strict=True):
-                if run.run_id in seconds:
-                    found.setdefault(kind, []).append(float(seconds[run.run_id]))
-        means = {kind: fmean(times) for kind, times in found.items()} | means
+        found: dict[int, list[float]] = {}
+        for index, run in _runs_in(source, finished):
+            if run.run_id in seconds:
+                found.setdefault(index, []).append(float(seconds[run.run_id]))
+        means = {_kind(source.parts[index]): fmean(times) for index, times in found.items()} | means
     return means
 
 
-def _expected(planned: Plan, statuses: Mapping[str, str], times: Mapping[str, float], workers: int) -> float | None:
+def _expected(planned: Plan, stored: pd.DataFrame, times: Mapping[str, float], workers: int) -> float | None:
     """Seconds of all missing runs over the workers; None where a kind of them was never timed."""
+    finished = stored[stored["status"].isin(FINISHED)]
+    done = set(finished["run_id"])
     missing = [planned.study.replicates] * len(planned.parts)
-    if statuses:
-        for replicate in range(1, planned.study.replicates + 1):
-            for index, run in enumerate(planned.replicate(replicate)):
-                missing[index] -= statuses.get(run.run_id) in FINISHED
+    for index, run in _runs_in(planned, finished):
+        missing[index] -= run.run_id in done
     total = 0.0
     for part, number in zip(planned.parts, missing, strict=True):
-        mean = times.get(_kind(part)) if number else 0.0
+        mean = times.get(_kind(part))
         if mean is None:
             return None
         total += number * mean

@@ -29,8 +29,7 @@ LATIN_CAPITALS = {
 }  # fmt: skip
 ACCENTS = frozenset("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
 OWN_LETTERS = frozenset("ßæøœåłÆØŒÅŁ")
-EXPONENT = re.compile(r"(\d(?:\.\d+)?)e(-?\d+)")
-MINUS = re.compile(r"(?<![\w.^{])-(?=\d)")
+NUMBER = re.compile(r"(?<![\w.])(-?)(\d+(?:\.\d+)?)(?:e(-?\d+))?")
 
 
 def latex_table(sheet: Sheet, caption: str, label: str) -> str:
@@ -77,7 +76,14 @@ def _line(cells: Sequence[str]) -> str:
 
 def _number(cell: str) -> str:
     """A cell of numbers, with real minus signs and powers of ten."""
-    return MINUS.sub("$-$", EXPONENT.sub(r"$\1\\times10^{\2}$", latex(cell)))
+    return NUMBER.sub(_mathematics, latex(cell))
+
+
+def _mathematics(found: re.Match[str]) -> str:
+    sign, digits, exponent = found.groups()
+    if exponent:
+        return rf"${sign}{digits}\times10^{{{exponent}}}$"
+    return f"${sign}{digits}$" if sign else digits
 
 
 def latex(text: str) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from kdrun.report.document import records
 from kdrun.report.tables import Sheet, rich_table
-from kdrun.report.text import counted, heading, plain, significant
+from kdrun.report.text import counted, heading, plain, plain_lines, significant
 from kdrun.stats.terms import Member, Term, Terms
 from kdrun.study.fraction import NUMERALS, Word
 from kdrun.study.plan import Plan
@@ -63,7 +63,7 @@ def plan_rich(outlook: Outlook) -> RenderableType:
     parts += _with_notes(minimum_sheet(outlook), "Minimum detectable effects")
     aliases = alias_lines(outlook)
     if aliases:
-        parts += [*(Text(plain(line)) for line in aliases), Text()]
+        parts += [*(Text(plain_lines(line)) for line in aliases), Text()]
     parts += [Text(f"warning: {plain(line)}", style="bold yellow") for line in outlook.warnings]
     return Group(*parts)
 

@@ -272,10 +272,14 @@ def _effect_notes(analysis: Analysis) -> tuple[str, ...]:
         return analysis.notes or ("Effects are not estimated for this design.",)
     notes = [f"{_scale_names(analysis)}; {_effects_are(analysis)}"]
     notes += [] if analysis.layout.screening else [EFFECT_IS]
+    notes += [CONTRAST_IS] if (analysis.effects["contrast"] == OMNIBUS).any() else []
     return (*notes, *lenth_notes(analysis), *analysis.notes)
 
 
 EFFECT_IS = "An effect is second level minus first; an interaction half the difference of the simple effects."
+CONTRAST_IS = (
+    "A contrast in brackets is its first level minus its second; omnibus is the test of all contrasts of a term."
+)
 
 
 def _scale_names(analysis: Analysis) -> str:

@@ -119,12 +119,15 @@ def _statement(group: pd.DataFrame, layout: Layout, response: Response) -> State
     details = [_contrast(row, layout, response) for row in clear[:MOST_CONTRASTS]]
     if len(clear) > MOST_CONTRASTS:
         details.append(f"and {counted(len(clear) - MOST_CONTRASTS, 'more contrast')} in the table of effects")
-    return Statement(first["term"], f"its levels differ; omnibus {_p_values(first)}", "", tuple(details))
+    factors = first["term"].split(":")
+    what = "its levels differ" if len(factors) == 1 else _interaction(factors)
+    return Statement(first["term"], f"{what}; omnibus {_p_values(first)}", "", tuple(details))
 
 
 def _contrast(row: Mapping[Any, Any], layout: Layout, response: Response) -> str:
-    direction = _direction(row, layout, response)
-    return f"{_effect(row, layout, response)}{f', {direction}' if direction else ''}; {_p_values(row)}"
+    if row["term"] not in layout.factors:
+        return f"{row['contrast']}: {_kind(response)} {_number(row, response)}; {_p_values(row)}"
+    return f"{_effect(row, layout, response)}, {_direction(row, layout, response)}; {_p_values(row)}"
 
 
 def _not_shown(group: pd.DataFrame, response: Response) -> Statement:
@@ -153,11 +156,13 @@ def _effect(row: Mapping[Any, Any], layout: Layout, response: Response) -> str:
     if not set(factors) <= set(layout.factors):
         return f"these effects, which the design cannot tell apart, together {_changes(response, number)}"
     if len(factors) > 1:
-        kind = "difference" if response.scale == "linear" else "ratio"
-        within = f" ({row['contrast']})" if row["contrast"] else ""
-        return f"{_interaction(factors)}: {kind} {number}{within}"
+        return f"{_interaction(factors)}: {_kind(response)} {number}"
     before, after = _compared(layout.factors[factors[0]], row["contrast"])
     return f"{after} against {before} {_changes(response, number, 's')}"
+
+
+def _kind(response: Response) -> str:
+    return "difference" if response.scale == "linear" else "ratio"
 
 
 def _changes(response: Response, number: str, ending: str = "") -> str:

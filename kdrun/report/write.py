@@ -113,20 +113,22 @@ def export_tables(folder: Path, analysis: Analysis, format: TableFormat) -> list
 
     csv and parquet hold the numbers in full; markdown and latex are for people: rounded, with intervals.
     """
+    _refuse_unknown(format, get_args(TableFormat))
     written = []
     for name in analysis.tables if format in ("csv", "parquet") else SHEETS:
         path = folder / "tables" / f"{name}.{ENDINGS.get(format, format)}"
         if format == "parquet":
             _write_parquet(path, analysis.tables[name])
         else:
-            write_text(path, table_text(analysis, name, _text_format(format)))
+            write_text(path, table_text(analysis, name, format))
         written.append(path)
     return written
 
 
 def table_text(analysis: Analysis, name: str, format: TextFormat) -> str:  # noqa: A002 (as the option)
     """One table as text: csv with the numbers in full, markdown or latex as people read it."""
-    known = analysis.tables if _text_format(format) == "csv" else SHEETS
+    _refuse_unknown(format, get_args(TextFormat))
+    known = analysis.tables if format == "csv" else SHEETS
     if name not in known:
         raise UsageError(f"there is no table {name!r} as {format}; there are {', '.join(known)}")
     if format == "csv":
@@ -137,8 +139,6 @@ def table_text(analysis: Analysis, name: str, format: TextFormat) -> str:  # noq
     )
 
 
-def _text_format(name: str) -> TextFormat:
-    for known in get_args(TextFormat):
-        if name == known:
-            return known  # type: ignore[no-any-return]
-    raise UsageError(f"there is no format {name!r} of tables as text; there are {', '.join(get_args(TextFormat))}")
+def _refuse_unknown(name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise UsageError(f"there is no format {name!r} of a table here; there are {', '.join(known)}")

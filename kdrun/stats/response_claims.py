@@ -132,7 +132,7 @@ def _selected(known: Known, selection: Selection) -> pd.DataFrame:
     """The rows of a comparator, or of the treatments at some levels."""
     if set(selection) == {"comparator"}:
         chosen = (known.table["kind"] == "comparator") & (known.table["comparator"] == selection["comparator"])
-        return known.table[chosen]
+        return cast(pd.DataFrame, known.table[chosen])
     return _matching(known.table, selection)
 
 
@@ -141,7 +141,7 @@ def _matching(table: pd.DataFrame, where: Selection) -> pd.DataFrame:
     rows = table[table["kind"] == "treatment"]
     for factor, level in where.items():
         rows = rows[rows[factor].isin([text for text in rows[factor].unique() if is_level(text, level)])]
-    return cast(pd.DataFrame, rows)
+    return rows
 
 
 def is_level(text: str, level: Any) -> bool:

@@ -223,7 +223,7 @@ def terms_of(layout: Layout, treatments: Sequence[Mapping[str, str]]) -> Terms:
     place = {name: {level: position for position, level in enumerate(known)} for name, known in levels.items()}
     codes = np.array([[place[name][t[name]] for name in levels] for t in treatments], np.int64)
     codes = codes.reshape(len(treatments), len(levels))
-    if len(treatments) == prod(len(known) for known in levels.values()):
+    if len(treatments) in (0, prod(len(known) for known in levels.values())):
         return Terms(tuple(_term(levels, subset) for subset in _subsets(list(levels))), levels, codes, full=True)
     if layout.screening:
         return Terms(tuple(_term(levels, (name,)) for name in levels), levels, codes, full=False)

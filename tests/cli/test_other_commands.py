@@ -16,7 +16,7 @@ import pytest
 from kdrun.study.load import load_study
 from tests.cli.command import ROOT, kdrun
 
-COMMANDS = ("factorial", "gradcheck", "report", "show", "export", "list", "new", "schema")
+COMMANDS = ("factorial", "plan", "gradcheck", "report", "show", "export", "list", "new", "schema")
 
 
 def test_help_names_every_command():

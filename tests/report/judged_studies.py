@@ -38,7 +38,7 @@ def judged(analysis: Analysis, **changes: Any) -> Analysis:
 
 
 def effects(*rows: tuple[str, str, float, float, float], df: float = 9.0, p_holm: float = 0.01) -> pd.DataFrame:
-    """Effects on log10 of `eval_mse` from rows of term, contrast, estimate and bounds; p is 0.001 where 0 is outside."""
+    """Effects on log10 of `eval_mse` from term, contrast, estimate and bounds; p is 0.001 where 0 is outside."""
     frame = pd.DataFrame(rows, columns=["term", "contrast", "estimate", "ci_low", "ci_high"])
     outside = (frame["ci_low"] > 0) | (frame["ci_high"] < 0)
     frame.insert(0, "response", "eval_mse")

@@ -238,7 +238,7 @@ def test_what_matters_stands_in_the_page(analysis: Analysis, study: dict[str, An
 
 
 def test_long_tables_are_cut(make: Callable[..., Analysis], study: dict[str, Any]) -> None:
-    """Of more than 300 effects contrasts go first, of more than 200 treatments the last; notes say where the rest is."""
+    """Beyond 300 effects contrasts are left out, beyond 200 treatments the last; notes say where the rest is."""
     analysis = make()
     contrasts = [("gradient", f"c{number}", 0.1, -0.1, 0.2) for number in range(400)]
     table = effects(("gradient", "omnibus", NAN, NAN, NAN), *contrasts, ("width", "", 0.1, -0.1, 0.2))
@@ -255,7 +255,7 @@ def test_effects_that_were_not_estimated(analysis: Analysis, study: dict[str, An
     """Without effects the page says why, and shows no empty table."""
     nothing = replace(analysis, effects=analysis.effects.iloc[:0], notes=("width: no level has three replicates",))
     page = Page(report_html(nothing, study, "", {}, {}, []))
-    assert "Effects width: no level has three replicates How it was judged" in page.text()
+    assert "Effects width: no level has three replicates Analysis of variance" in page.text()
     assert not [row for row in page.of("div") if row.get("aria-label") == "Effects"]
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from judged_studies import effects, judged
 from markdown_it import MarkdownIt
 from rich.console import Console
 from rich.table import Table
 
 from kdrun.report.tables import (
+    LENTH_CAUTION,
+    anova_sheet,
+    complete_effects_sheet,
     criteria_markdown,
     criteria_rich,
     effects_rich,
     effects_sheet,
+    hypotheses_rich,
+    hypotheses_sheet,
     markdown_table,
     treatment_markdown,
     treatment_sheet,
@@ -22,6 +30,7 @@ from kdrun.report.tables import (
 )
 from kdrun.report.text import estimate
 from kdrun.stats.analysis import Analysis
+from kdrun.stats.lenth import Lenth
 
 HEADINGS = ["Treatment", "Gradient", "Distillation", "Width", "Train MSE", "Eval MSE", "vs Float", "vs Baseline"]
 
@@ -162,3 +171,85 @@ def test_effects_of_more_levels_name_their_contrasts(analysis: Analysis) -> None
     assert (got[0][0], got[0][1]) == ("gradient (omnibus)", "")
     assert got[1][0] == "distillation (c - a)"
     assert "distillation (c - a)" in markdown_table(effects_sheet(analysis))
+
+
+def test_one_degree_of_freedom_is_singular(make: Callable[..., Analysis]) -> None:
+    """Two replicates leave one degree of freedom."""
+    got = effects_sheet(make(replicates=2)).notes[0]
+    assert got.endswith("95% t intervals with 1 degree of freedom over the 2 complete replicates.")
+
+
+def test_robust_effects_say_so_and_show_their_df(analysis: Analysis) -> None:
+    """Where runs are missing the note names CR2 and its degrees of freedom, and each effect has its own."""
+    table = effects(("gradient", "", -0.2, -0.3, -0.1), ("width", "", 0.1, -0.1, 0.3))
+    table["df"] = [1.923077, 2.5]
+    holes = replace(analysis, effects=table, complete_effects=effects(("gradient", "", -0.3, -0.4, -0.2), df=1))
+    got = effects_sheet(holes)
+    assert "CR2 with Bell–McCaffrey degrees of freedom (1.92 to 2.50), because runs are missing." in got.notes[0]
+    assert "complete replicates" not in got.notes[0]
+    assert got.headings == ("Effect", "Estimate", "Ratio", "df", "p", "p (Holm)")
+    assert [row[3] for row in got.rows] == ["1.92", "2.50"]
+    complete = complete_effects_sheet(holes)
+    assert [row[:2] for row in complete.rows] == [("gradient", "-0.300 [-0.400, -0.200]")]
+    assert "df" not in complete.headings
+    assert complete.notes[0].startswith("From the complete replicates alone")
+
+
+def test_one_replicate_has_lenth(make: Callable[..., Analysis]) -> None:
+    """Limits of Lenth and what to think of them stand below effects without intervals."""
+    one = replace(make(replicates=1), lenth={"eval_mse": Lenth(7, 0.75, 0.75, 2.8231, 6.7562)}, notes=("Why.",))
+    got = effects_sheet(one).notes
+    assert got[0] == "Eval MSE on the log10 scale; one replicate, so no intervals and no tests."
+    assert (
+        "over 7 contrasts: pseudo standard error 0.750, margin of error 2.82 for one contrast, 6.76 for all" in got[2]
+    )
+    assert got[3:] == (LENTH_CAUTION, "Why.")
+
+
+def test_long_effects_are_shortened(analysis: Analysis) -> None:
+    """Beyond the limit contrasts within terms are left out, and a note says where they are."""
+    rows = [("gradient", f"c{number}", 0.1, -0.1, 0.2) for number in range(5)]
+    table = effects(("gradient", "omnibus", math.nan, math.nan, math.nan), *rows, ("width", "", 0.1, 0.0, 0.2))
+    long = replace(analysis, effects=table)
+    assert len(effects_sheet(long, 7).rows) == len(effects_sheet(long).rows) == 7
+    got = effects_sheet(long, 6)
+    assert [row[0] for row in got.rows] == ["gradient (omnibus)", "width"]
+    assert got.notes[-1] == "Shown: 2 of 7 effects; all of them are in tables/effects.csv."
+    assert len(got.values[1]) == 2
+
+
+def test_long_treatments_keep_the_best(analysis: Analysis) -> None:
+    """Beyond the limit the first treatments are shown, and the best wherever it is, still marked."""
+    analysis.treatments.loc[6, "eval_mse_mean"] = 1e-9
+    got = treatment_sheet(analysis, limit=3)
+    assert [row[0] for row in got.rows] == ["1", "2", "3", "7", "coordinate_search"]
+    assert got.stressed == {3}
+    assert got.ruled == {3}
+    assert got.notes[-1] == "Shown: 4 of 8 treatments; all of them are in tables/treatments.csv."
+    assert got.values[5][3] == 1e-9
+
+
+def test_hypotheses_show_verdicts_and_what_they_rest_on(analysis: Analysis) -> None:
+    """A row has verdict, sentence, estimate, replicates and evidence; what is not known is empty."""
+    sheet = hypotheses_sheet(judged(analysis))
+    assert sheet.headings == ("Verdict", "Hypothesis", "Estimate", "Replicates", "Evidence")
+    assert sheet.rows[0][:4] == ("supported", "gradient helps", "0.585 [0.445, 0.771]", "4")
+    assert sheet.rows[1][2:] == ("", "4", "distillation is larger")
+    assert sheet.rows[2][0] == "inconclusive (exploratory)"
+    assert "nothing is adjusted across hypotheses" in sheet.notes[0]
+    text = "\n".join(printed(hypotheses_rich(judged(analysis)), 120))
+    assert "width matters most" in text
+
+
+def test_the_analysis_of_variance_has_its_strata(analysis: Analysis) -> None:
+    """Strata without a test have neither F nor p."""
+    sheet = anova_sheet(judged(analysis))
+    assert sheet.headings[:3] == ("Term", "Stratum", "df")
+    assert sheet.rows[0] == ("gradient", "residual", "1", "122", "122", "85.0", "2.50e-7", "0.859")
+    assert sheet.rows[2] == ("residual", "residual", "14", "20.0", "1.43", "", "", "")
+
+
+def test_exploratory_criteria_are_marked(analysis: Analysis) -> None:
+    """A criterion that changed after runs existed says so."""
+    got = criteria_markdown(analysis, frozenset({"all reported"}))
+    assert got.splitlines()[0].startswith("- [x] **all reported** (required, exploratory): ")

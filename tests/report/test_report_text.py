@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from kdrun.report.text import code, estimate, heading, is_scientific, markdown, plain, significant, spreadsheet
+from kdrun.report.text import (
+    code,
+    counted,
+    estimate,
+    heading,
+    is_scientific,
+    joined,
+    markdown,
+    plain,
+    plain_lines,
+    significant,
+    spreadsheet,
+    spreadsheet_column,
+)
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -107,3 +121,25 @@ def test_headings() -> None:
     """Names become headings as the table of the study has them."""
     got = [heading(name) for name in ("train_mse", "vs_float", "width", "top1_accuracy", "KL_loss")]
     assert got == ["Train MSE", "vs Float", "Width", "Top1 Accuracy", "KL Loss"]
+
+
+def test_lines_and_indentation_stay() -> None:
+    """Text of several lines keeps them; control characters in them are made visible, also halves of surrogates."""
+    assert plain_lines("a:\n\tb \x1b\u202e\n  c\ud800") == "a:\n    b \ufffd\ufffd\n  c\ufffd"
+
+
+def test_words_for_numbers() -> None:
+    """One of a thing is singular, none and many are plural, and lists are joined as people do."""
+    assert [counted(number, "run") for number in (0, 1, 2, 1000)] == ["0 runs", "1 run", "2 runs", "1,000 runs"]
+    assert [joined(words) for words in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+
+
+@pytest.mark.parametrize("dtype", ["str", "object"])
+def test_a_column_is_safe_as_its_cells_are(dtype: str) -> None:
+    """A column is changed where a cell of it would be, holes stay holes, and one without formulas is left alone."""
+    column = pd.Series(["=1", "a", None, "-5", "-x"], dtype=dtype)
+    got = spreadsheet_column(column)
+    assert got.dropna().tolist() == ["'=1", "a", "-5", "'-x"]
+    assert got.isna().tolist() == [False, False, True, False, False]
+    same = pd.Series(["a", "b"], dtype=dtype)
+    assert spreadsheet_column(same) is same

@@ -11,19 +11,23 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from judged_studies import effects, judged
+from markdown_it import MarkdownIt
 
+from kdrun.errors import UsageError
 from kdrun.files import replacing, write_bytes
 from kdrun.report import manifest as manifest_module
 from kdrun.report.document import factorial_document
 from kdrun.report.index import is_index, study_index, write_index
 from kdrun.report.markdown import report_text
 from kdrun.report.plots import Picture
-from kdrun.report.write import csv_bytes, write_report
+from kdrun.report.write import csv_bytes, export_tables, table_text, write_report
 from kdrun.stats.analysis import Analysis
 
 PICTURE = Picture("means", "Means", "Means of treatments.", b"<svg xmlns='http://www.w3.org/2000/svg'/>")
@@ -210,3 +214,129 @@ def test_what_is_an_index(tmp_path: Path, analysis: Analysis, study: dict[str, A
     (tmp_path / "all" / "one" / "study.yaml").write_text("study: one\n")
     (tmp_path / "empty").mkdir()
     assert [is_index(tmp_path / name) for name in ("all", "all/one", "empty")] == [True, False, False]
+
+
+def test_pictures_that_are_made_no_more_are_removed(tmp_path: Path, analysis: Analysis, study: dict[str, Any]) -> None:
+    """plots/ holds the pictures of this report and none of an earlier one; other files in it stay."""
+    write_report(tmp_path, analysis, study, "", {}, pictures=[PICTURE, replace(PICTURE, name="old")])
+    (tmp_path / "plots" / "mine.png").write_bytes(b"x")
+    write_report(tmp_path, analysis, study, "", {}, pictures=[PICTURE])
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["means.svg", "mine.png"]
+    assert (tmp_path / "plots" / "means.svg").read_bytes() == PICTURE.svg
+    (tmp_path / "plots" / "mine.png").unlink()
+    write_report(tmp_path, analysis, study, "", {})
+    assert not (tmp_path / "plots").exists()
+
+
+def test_the_report_has_verdicts_first(analysis: Analysis, study: dict[str, Any], manifest: dict[str, Any]) -> None:
+    """Verdicts, criteria and changes stand before what matters, tables, pictures and how it was judged."""
+    got = report_text(judged(analysis), study, manifest, REGISTRATION, [PICTURE])
+    sections = re.findall(r"^## (.*)$", got, re.MULTILINE)
+    assert sections == [
+        "Verdicts", "Criteria", "Changes since registration", "What matters to Eval MSE", "Treatments", "Pictures",
+        "Effects", "How it was judged", "How to run it again", "Digests and versions",
+    ]  # fmt: skip
+    for part in (
+        "1 supported, 1 refuted, 1 inconclusive. Each verdict stands for itself",
+        "- **supported**: gradient helps\\\n  gradient multiplies it\n",
+        "- **inconclusive** (exploratory): they differ",
+        "**same bits** (exploratory): replicate 1 was not run again",
+        "- 2025-01-02T00:00:00+00:00: Criterion \\|x\\| was added.",
+        "![Means](plots/means.svg)",
+        "| registration | `cafe` |",
+    ):
+        assert part in got
+
+
+def test_the_report_shows_no_picture_that_is_not_there(analysis: Analysis, study: dict[str, Any]) -> None:
+    """Without pictures nothing links to any."""
+    assert "plots/" not in report_text(analysis, study, {})
+
+
+def test_the_report_stays_short(analysis: Analysis, study: dict[str, Any]) -> None:
+    """More than 40 effects are cut to the terms, and the report says where the rest is."""
+    rows = [("gradient", f"c{number}", 0.1, -0.1, 0.2) for number in range(50)]
+    long = replace(analysis, effects=effects(("gradient", "omnibus", math.nan, math.nan, math.nan), *rows))
+    got = report_text(long, study, {})
+    assert "Shown: 1 of 51 effects; all of them are in tables/effects.csv." in got
+    assert "c49" not in got
+
+
+def test_hostile_hypotheses_are_text_in_the_report(analysis: Analysis, study: dict[str, Any]) -> None:
+    """Verdicts, changes and pictures of hostile words make no HTML, link or picture of their own."""
+    words = "<img src=x> ![x](y) [l](m)\n# h"
+    rows = judged(analysis).hypotheses.assign(say=words, evidence=words)
+    registration = {"changes": [{"time": words, "text": words}]}
+    text = report_text(judged(analysis, hypotheses=rows), study, {}, registration, [replace(PICTURE, title=words)])
+    html = MarkdownIt("gfm-like", {"linkify": False, "html": True}).render(text)
+    assert html.count("<img") == 1
+    assert "<a " not in html
+    assert html.count("<h1>") == 1
+
+
+@pytest.mark.parametrize(("kind", "ending", "part"), [
+    ("markdown", "md", "| Effect | Estimate | Ratio |"), ("latex", "tex", "\\toprule"),
+])  # fmt: skip
+def test_tables_are_exported_for_people(tmp_path: Path, analysis: Analysis, kind: Any, ending: str, part: str) -> None:
+    """Markdown and LaTeX are written beside the tables, one file each, as printing one gives them."""
+    written = export_tables(tmp_path, judged(analysis), kind)
+    names = ("treatments", "effects", "anova", "hypotheses", "criteria")
+    assert written == [tmp_path / "tables" / f"{name}.{ending}" for name in names]
+    assert part in written[1].read_text()
+    assert written[3].read_text() == table_text(judged(analysis), "hypotheses", kind)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_tables_are_exported_in_full(tmp_path: Path, analysis: Analysis, kind: Any) -> None:
+    """CSV and Parquet hold every table with its numbers in full, as the report writes them."""
+    study = judged(analysis)
+    written = export_tables(tmp_path, study, kind)
+    assert [path.name for path in written] == [f"{name}.{kind}" for name in study.tables]
+    write_report(tmp_path / "report", study, {"study": "x"}, "", {})
+    assert all(path.read_bytes() == (tmp_path / "report" / "tables" / path.name).read_bytes() for path in written)
+
+
+def test_unknown_tables_and_formats_are_refused(tmp_path: Path, analysis: Analysis) -> None:
+    """The error names what there is."""
+    with pytest.raises(UsageError, match="no table 'runs' as latex; there are treatments, effects"):
+        table_text(analysis, "runs", "latex")
+    with pytest.raises(UsageError, match=r"no format 'xlsx' .*csv, parquet, markdown, latex"):
+        export_tables(tmp_path, analysis, "xlsx")  # type: ignore[arg-type]
+    assert table_text(analysis, "runs", "csv").startswith("run_id,kind,treatment")
+
+
+def test_the_document_has_the_verdicts(analysis: Analysis) -> None:
+    """Hypotheses have their verdict and numbers, null where there is none."""
+    got = factorial_document(judged(analysis), "sine", "results/sine", "a", "b")["hypotheses"]
+    assert json.loads(json.dumps(got, allow_nan=False)) == got
+    assert got[0] == {
+        "say": "gradient helps", "verdict": "supported", "estimate": 0.585, "ci_low": 0.445, "ci_high": 0.771,
+        "replicates": 4,
+    }  # fmt: skip
+    assert [got[1][key] for key in ("estimate", "ci_low", "ci_high")] == [None, None, None]
+
+
+def test_index_counts_verdicts_and_links_reports(tmp_path: Path, analysis: Analysis, study: dict[str, Any]) -> None:
+    """Verdicts are counted where there are any; folders of older versions, without these tables, are indexed too."""
+    write_report(tmp_path / "new", judged(analysis), study, "", {})
+    write_report(tmp_path / "old", analysis, study, "", {})
+    for name in ("tables/hypotheses.csv", "tables/criteria.csv", "report.html", "manifest.json"):
+        (tmp_path / "old" / name).unlink()
+    got = study_index(tmp_path)
+    assert got[["supported", "refuted", "inconclusive"]].to_numpy().tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert got["report"].tolist() == ["report.html", "report.md"]
+    write_index(tmp_path, got)
+    text = (tmp_path / "index.md").read_text()
+    assert "1 supported, 1 refuted, 1 inconclusive" in text
+    assert "[old](./old/report.md)" in text
+    assert 'href="./new/report.html"' in (tmp_path / "index.html").read_text()
+
+
+def test_index_takes_tables_that_are_not_ours(tmp_path: Path) -> None:
+    """A folder whose tables hold other columns and texts than ours is a row, and stops nothing."""
+    (tmp_path / "odd" / "tables").mkdir(parents=True)
+    (tmp_path / "odd" / "tables" / "treatments.csv").write_text("x_mean,replicates\nabc,many\n1,<b>\n")
+    (tmp_path / "odd" / "manifest.json").write_text('{"primary": 5, "title": 7, "results_digest": null}')
+    row = study_index(tmp_path).iloc[0]
+    assert (row["replicates"], row["mean"], row["best"], row["title"], row["report"]) == (0, 1.0, "", "7", "")
+    write_index(tmp_path, study_index(tmp_path))

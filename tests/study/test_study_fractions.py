@@ -275,7 +275,7 @@ def test_letters_are_names_where_a_factor_has_a_name_of_one_letter(load: Load, m
     got = levels_of(load(with_design(text, "{generators: ['A=gradient:distillation']}")))
     assert got[0] == ("smoothstep", "none", "16")
     found = mistakes(with_design(text, "{generators: ['A=BC']}"))
-    assert "design.generators[0]: unknown factor 'BC'; known: gradient, distillation, A" in found[0]
+    assert "design.generators[0]: unknown factor 'B'; known: gradient, distillation, A" in found[0]
 
 
 # --- the study -------------------------------------------------------------------------------------------------------

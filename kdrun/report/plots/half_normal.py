@@ -155,7 +155,7 @@ def _caption(analysis: Analysis, points: Points) -> str:
         text += " The dashed line has Lenth's pseudo standard error as its slope."
     text += f" {count} {'stands' if count == 1 else 'stand'} out (diamonds): {rule}." if count else " None stands out."
     if (points.named & ~points.stands_out).any():
-        text += " Round points with a name exceed Lenth's simultaneous margin of error, but Holm's p does not tell them from chance."
+        text += " Round points with a name exceed Lenth's simultaneous margin of error alone."
     if count > MOST_LABELS:
         text += f" The largest {MOST_LABELS} are named."
     return text

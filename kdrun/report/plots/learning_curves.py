@@ -55,40 +55,61 @@ class Panel:
     curves: tuple[Curve, ...]
 
 
+class Losses:
+    """One series of many runs, sorted so that the points of a run are found without looking at the others.
+
+    `known` says which rows of `runs`, teachers and treatments alone, have points.
+    """
+
+    def __init__(self, runs: pd.DataFrame, history: pd.DataFrame, name: str) -> None:
+        self.runs = runs.reset_index(drop=True)
+        places = pd.Index(self.runs["run_id"]).get_indexer(history["run_id"])
+        wanted = (history["name"] == name).to_numpy(bool) & np.isfinite(history["value"].to_numpy()) & (places >= 0)
+        order = np.flatnonzero(wanted)[np.argsort(places[wanted], kind="stable")]
+        self._epochs, self._values = history["epoch"].to_numpy()[order], history["value"].to_numpy()[order]
+        self._bounds = np.searchsorted(places[order], np.arange(len(self.runs) + 1))
+        self.known = np.diff(self._bounds) > 0
+
+    @property
+    def positive(self) -> bool:
+        """Whether a log axis has room for every point."""
+        return bool((self._values > 0).all())
+
+    def curve(self, chosen: np.ndarray, label: str, style: int) -> Curve:
+        """The curve over the runs at the rows `chosen`."""
+        parts = [slice(self._bounds[row], self._bounds[row + 1]) for row in chosen]
+        epoch, value = (np.concatenate([array[part] for part in parts]) for array in (self._epochs, self._values))
+        rows = pd.DataFrame({"epoch": epoch, "value": value})
+        epochs = np.unique(epoch)
+        if len(epochs) > MOST_POINTS:
+            kept = epochs[np.unique(np.linspace(0, len(epochs) - 1, MOST_POINTS).astype(int))]
+            rows = rows[rows["epoch"].isin(kept)]
+        found = rows.groupby("epoch")["value"].agg(["median", "min", "max"])
+        median, low, high = (found[key].to_numpy(np.float64) for key in found.columns)
+        return Curve(label, style, found.index.to_numpy(), median, low, high)
+
+
 def draw(material: Material) -> Drawing | None:
     """A panel of teachers, then of treatments; lines are medians over replicates, bands reach from least to largest."""
     analysis, history = material.analysis, material.history
     name = next((name for name in SERIES if (history["name"] == name).any()), None)
     if name is None:
         return None
-    known = history[(history["name"] == name) & np.isfinite(history["value"])]
-    runs = analysis.runs[analysis.runs["kind"] != "comparator"]
-    merged = known[["run_id", "epoch", "value"]].merge(
-        runs[["run_id", "kind", "treatment", "replicate", *analysis.layout.factors]], on="run_id"
-    )
-    panels = [*_teacher_panels(analysis, merged), *_treatment_panels(analysis, merged)]
+    losses = Losses(analysis.runs[analysis.runs["kind"] != "comparator"], history, name)
+    panels = [*_teacher_panels(analysis, losses), *_treatment_panels(analysis, losses)]
     if not panels:
         return None
-    scale: ScaleName = "log10" if (merged["value"] > 0).all() else "linear"
+    scale: ScaleName = "log10" if losses.positive else "linear"
     page = _page(panels, scale, f"{SERIES[name]} ({'log' if scale == 'log10' else 'linear'} scale)")
-    return Drawing("learning_curves", "Learning curves", _caption(merged, name, panels, analysis), page.figure)
+    return Drawing("learning_curves", "Learning curves", _caption(losses, name, panels), page.figure)
 
 
-def _curve(rows: pd.DataFrame, label: str, style: int) -> Curve:
-    epochs = np.unique(rows["epoch"].to_numpy())
-    if len(epochs) > MOST_POINTS:
-        kept = epochs[np.unique(np.linspace(0, len(epochs) - 1, MOST_POINTS).astype(int))]
-        rows = rows[rows["epoch"].isin(kept)]
-    found = rows.groupby("epoch")["value"].agg(["median", "min", "max"])
-    return Curve(label, style, found.index.to_numpy(), *(found[key].to_numpy(np.float64) for key in found.columns))
-
-
-def _teacher_panels(analysis: Analysis, merged: pd.DataFrame) -> list[Panel]:
-    rows = merged[merged["kind"] == "teacher"]
+def _teacher_panels(analysis: Analysis, losses: Losses) -> list[Panel]:
+    rows = losses.runs[losses.known & (losses.runs["kind"] == "teacher")]
     own = [factor for factor in analysis.layout.factors if len(rows[factor].unique()) > 1]
     groups: list[tuple[Any, pd.DataFrame]] = list(rows.groupby(own, sort=False)) if own else [((), rows)]
     curves = [
-        _curve(group, _levels(dict(zip(own, key, strict=True)), named=True) or "Teacher", index)
+        losses.curve(group.index.to_numpy(), _levels(dict(zip(own, key, strict=True)), named=True) or "Teacher", index)
         for index, (key, group) in enumerate(groups[: 2 * MOST_LINES])
         if len(group)
     ]
@@ -100,24 +121,26 @@ def _levels(levels: dict[str, str], named: bool = False) -> str:
     return " · ".join(parts)
 
 
-def _treatment_panels(analysis: Analysis, merged: pd.DataFrame) -> list[Panel]:
+def _treatment_panels(analysis: Analysis, losses: Losses) -> list[Panel]:
     """Treatments that differ in the first factors share a panel; of too many treatments a few stand for all."""
-    rows = merged[merged["kind"] == "treatment"]
-    treatments = analysis.treatments[analysis.treatments["treatment"].isin(rows["treatment"].unique())]
-    by_number = dict(list(rows.groupby("treatment")))
+    rows = losses.runs[losses.known & (losses.runs["kind"] == "treatment")]
+    by_number: dict[Any, np.ndarray] = {
+        number: part.to_numpy() for number, part in rows.groupby("treatment").groups.items()
+    }
+    treatments = analysis.treatments[analysis.treatments["treatment"].isin(list(by_number))]
     varied = [factor for factor in analysis.layout.factors if len(treatments[factor].unique()) > 1]
     inside, across = _split(treatments, varied)
     if not by_number:
         return []
     if len(treatments) > MOST_LINES and (not inside or treatments[across].drop_duplicates().shape[0] > MOST_PANELS):
-        return [_few(analysis, treatments, by_number, varied)]
+        return [_few(analysis, treatments, by_number, varied, losses)]
     styles = {key: index for index, key in enumerate(dict.fromkeys(_keys(treatments, inside)))}
     panels: dict[tuple[str, ...], list[Curve]] = {}
     for number, key, place in zip(
         treatments["treatment"], _keys(treatments, inside), _keys(treatments, across), strict=True
     ):
         label = _levels(dict(zip(inside, key, strict=True))) or "Treatments"
-        panels.setdefault(place, []).append(_curve(by_number[number], label, styles[key]))
+        panels.setdefault(place, []).append(losses.curve(by_number[number], label, styles[key]))
     titles = {place: _levels(dict(zip(across, place, strict=True)), named=True) or "Treatments" for place in panels}
     return [Panel(titles[place], tuple(curves)) for place, curves in panels.items()]
 
@@ -134,7 +157,9 @@ def _keys(treatments: pd.DataFrame, factors: list[str]) -> list[tuple[str, ...]]
     return [tuple(row[factor] for factor in factors) for row in treatments.to_dict("records")]
 
 
-def _few(analysis: Analysis, treatments: pd.DataFrame, by_number: dict[Any, pd.DataFrame], varied: list[str]) -> Panel:
+def _few(
+    analysis: Analysis, treatments: pd.DataFrame, by_number: dict[Any, np.ndarray], varied: list[str], losses: Losses
+) -> Panel:
     """Treatments from the best to the worst mean, evenly spaced in rank."""
     primary = analysis.layout.primary
     ranked = treatments.sort_values(f"{primary.name}_mean", ascending=primary.better == "lower", kind="stable")
@@ -143,7 +168,7 @@ def _few(analysis: Analysis, treatments: pd.DataFrame, by_number: dict[Any, pd.D
     curves = []
     for style, row in enumerate(ranked.iloc[places].to_dict("records")):
         levels = _levels({factor: row[factor] for factor in varied})
-        curves.append(_curve(by_number[row["treatment"]], f"{row['treatment']}: {levels}", style))
+        curves.append(losses.curve(by_number[row["treatment"]], f"{row['treatment']}: {levels}", style))
     return Panel(f"{len(curves)} of {len(treatments)} treatments", tuple(curves))
 
 
@@ -212,13 +237,11 @@ def _lines(axes: Axes, panel: Panel, scale: ScaleName) -> None:
     x_axis(axes, scale_ticks("linear", *axes.get_xlim(), max(2, int(width / 0.5))))
 
 
-def _caption(merged: pd.DataFrame, name: str, panels: list[Panel], analysis: Analysis) -> str:
-    replicates = merged["replicate"].nunique()
-    total = analysis.runs["replicate"].nunique()
-    text = f"{SERIES[name]} by epoch: median over replicates {'' if replicates == total else 'of the first '}"
-    spread = f"{replicates} replicates, bands from the least to the largest" if replicates > 1 else "one replicate"
-    text = f"{SERIES[name]} by epoch, "
-    text += f"median over {'the first ' if replicates < total else ''}{spread}." if replicates > 1 else f"{spread}."
+def _caption(losses: Losses, name: str, panels: list[Panel]) -> str:
+    replicates = losses.runs["replicate"][losses.known].nunique()
+    which = "the first " if replicates < losses.runs["replicate"].nunique() else ""
+    over = f"median over {which}{replicates} replicates, bands from the least to the largest"
+    text = f"{SERIES[name]} by epoch, {over if replicates > 1 else 'one replicate'}."
     if name == "loss":
         text += (
             " It is the whole loss that training lowers, so that of distilled students holds their distillation terms:"

@@ -80,7 +80,7 @@ def draw(material: Material) -> Drawing | None:
     ticks = scale_ticks("linear", low, high, 5)
     left, heading_room = left_margin(ticks.labels), LABEL * LINE_HEIGHT + 0.05
     step = heading_room + PANEL + 0.14
-    bottom = 2 * step + 2 * LABEL * LINE_HEIGHT + 0.2
+    bottom = 2 * step + 2 * LABEL * LINE_HEIGHT + 0.1
     page = Page(EDGE + bottom + legend_height(labels, 7.2 - left) + 0.02)
     for index, title in enumerate(
         ("One step ahead: every input is true", "Running freely: each network's answers are its own next inputs")
