@@ -165,7 +165,7 @@ def _console() -> Console:
 
 
 def _print_results(found: Results) -> None:
-    from kdrun.report.tables import criteria_rich, effects_rich, treatment_table
+    from kdrun.report.tables import criteria_rich, effects_rich, hypotheses_rich, treatment_table
 
     console = _console()
     console.print(treatment_table(found.analysis, found.study.title or found.study.study, console.width))
@@ -173,7 +173,9 @@ def _print_results(found: Results) -> None:
         console.print(effects_rich(found.analysis))
     if len(found.criteria):
         console.print(criteria_rich(found.analysis))
-    typer.echo(f"report {found.folder / 'report.md'}")
+    if len(found.analysis.hypotheses):
+        console.print(hypotheses_rich(found.analysis))
+    typer.echo(f"report {found.folder / 'report.html'}")
     typer.echo(f"results_digest {found.results_digest}")
 
 
@@ -284,6 +286,27 @@ def _print_index(folder: Path, only: Path | None = None) -> None:
     else:
         index = index[index["folder"] == only.name]
     _console().print(index_rich(index))
+
+
+@app.command(epilog="Example: kdrun compare results/sine out/sine")
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Results folder of a study.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one; differences are B minus A.")],
+    as_json: Json = False,
+) -> None:
+    """Compare two results folders by treatment: paired differences with intervals, or "identical".
+
+    Exit codes: 0 both hold the same runs with the same bits; 1 something differs; 2 they cannot be compared.
+    """
+    from kdrun.comparison import compare as compare_results
+    from kdrun.report.compare import compare_document, compare_rich
+
+    found = compare_results(a, b)
+    if as_json:
+        _print_json(compare_document(found))
+    else:
+        _console().print(compare_rich(found))
+    raise typer.Exit(0 if found.identical else 1)
 
 
 @app.command(epilog="Example: kdrun show results/sine 1f3a")

@@ -237,25 +237,46 @@ def test_the_aliases_of_a_fraction_are_shown(tmp_path: Path) -> None:
     np.testing.assert_allclose(got.minimum["deviation"], 2 / np.sqrt(4))
 
 
+def nine_factors(folder: Path, design: str) -> Study:
+    """The smoke study with six more two-level factors."""
+    keys = {"task.dt": "[0.1, 0.2]", "task.steps": "[10, 11]", "task.sequences": "[4, 5]", "student.epochs": "[40, 41]",
+            "teacher.epochs": "[60, 61]", "student.init": "[teacher, random]"}  # fmt: skip
+    factors = [f"factors.f{n}={{sets: {key}, levels: {levels}}}" for n, (key, levels) in enumerate(keys.items())]
+    text = SMOKE.read_text()
+    for given in (" steps: 10, sequences: 4,", "epochs: 60, ", "epochs: 40, "):
+        text = text.replace(given, "")
+    (folder / "study.yaml").write_text(text)
+    return load_study(folder / "study.yaml", [*factors, f"design={design}"], 6)
+
+
 def test_the_partial_aliases_of_a_screening_design_are_shown(tmp_path: Path) -> None:
     """±1/3 at N = 12; main effects are the only terms."""
-    keys = ("task.dt=[0.1, 0.2]", "task.steps=[10, 11]", "task.sequences=[4, 5]", "student.epochs=[40, 41]",
-            "teacher.epochs=[60, 61]", "student.init=[teacher, random]")  # fmt: skip
-    factors = [f"factors.f{n}={{sets: {key.split('=')[0]}, levels: {key.split('=')[1]}}}" for n, key in enumerate(keys)]
-    text = SMOKE.read_text().replace(" steps: 10, sequences: 4,", "").replace("epochs: 60, ", "")
-    text = text.replace("epochs: 40, ", "")
-    (tmp_path / "study.yaml").write_text(text)
-    study = load_study(tmp_path / "study.yaml", [*factors, "design=plackett-burman"])
+    study = nine_factors(tmp_path, "plackett-burman")
     got = outlook_of(study, tmp_path / "results")
     assert len(got.plan.treatments) == 12
     assert len(got.minimum) == 9
-    shares = {abs(round(share, 12)) for _, _, share in got.partial_aliases()}
-    assert shares == {round(1 / 3, 12)}
-    lines = alias_lines(got)
-    assert len(lines) == 10
-    assert all(" 1/3 " in line and line.endswith("… and 22 more") for line in lines[1:])
-    assert [line.split()[0] for line in lines[1:]] == list(study.factors)
+    shares = {(term, alias): share for term, alias, share in got.partial_aliases()}
+    assert {abs(round(share, 12)) for share in shares.values()} == {round(1 / 3, 12)}
+    head, *lines = alias_lines(got)
+    assert "shares of two-factor interactions" in head
+    assert [line.split()[0] for line in lines] == list(study.factors)
+    for line in lines:
+        term, *words = line.removesuffix("… and 22 more").split()
+        assert len(words) == 18
+        for sign, part, alias in zip(words[::3], words[1::3], words[2::3], strict=True):
+            assert (part, sign) == ("1/3", "+" if shares[term, alias] > 0 else "-")
     assert len(plan_document(got)["partial_aliases"]) == 9 * 28
+
+
+def test_aliases_of_higher_interactions_are_left_to_json(tmp_path: Path) -> None:
+    """Classes that begin with three factors or more hold nothing that a study is about."""
+    got = outlook_of(nine_factors(tmp_path, "resolution-IV"), tmp_path / "results")
+    head, *lines = alias_lines(got)
+    assert head.startswith("Aliases: resolution IV, I = ")
+    assert head.endswith(f"… and {len(got.words) - 6} more")
+    assert {line.split()[0].count(":") for line in lines} == {0, 1}
+    assert len(plan_document(got)["aliases"]) == 31 > len(lines)
+    assert all(line.endswith("… and 9 more") for line in lines)
 
 
 def test_a_full_factorial_has_no_aliases(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from kdrun.stats.effects import OMNIBUS
 from kdrun.stats.power import minimum_detectable, upper_deviation
 from kdrun.stats.scales import Response, ratio
 from kdrun.stats.terms import Terms
@@ -46,7 +45,7 @@ def pilot_effects(terms: Terms, replicates: int, effects: pd.DataFrame, response
 
 def _by_pilot(terms: Terms, replicates: int, effects: pd.DataFrame, response: Response) -> pd.DataFrame:
     table = _contrasts(terms, response.name)
-    rows = effects[(effects["response"] == response.name) & (effects["contrast"].fillna("") != OMNIBUS)]
+    rows = effects[effects["response"] == response.name]
     count = rows["df"].to_numpy(np.float64) + 1
     deviations = rows["std_error"].to_numpy(np.float64) * np.sqrt(count)
     names = zip(rows["term"], rows["contrast"].fillna(""), strict=True)

@@ -56,6 +56,10 @@ def test_files_of_a_results_folder(
     assert set(bytes_of(tmp_path)) == {*tables, "tables/history.parquet", *reports}
     assert len(pd.read_parquet(tmp_path / "tables" / "history.parquet")) == 4
     assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
+    for name, picture in (("report.md", "plots/means.svg"), ("report.html", "data:image/svg+xml;base64,")):
+        text = (tmp_path / name).read_text()
+        assert all(part in text for part in ("cafe", picture, "7e5")), name
+    assert "<code>study: sine</code>" in (tmp_path / "report.html").read_text()
 
 
 def test_equal_data_give_equal_bytes(

@@ -1,0 +1,82 @@
+"""Two results folders beside each other, for a terminal and as one JSON document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from kdrun.report.document import records
+from kdrun.report.tables import Sheet, rich_table
+from kdrun.report.text import estimate, heading, plain, significant
+from kdrun.stats.compare import DIFFERENT, IDENTICAL
+
+if TYPE_CHECKING:
+    from kdrun.comparison import Comparison
+
+
+def compare_rich(comparison: Comparison) -> RenderableType:
+    """The table of differences, and one line that says whether there are any."""
+    verdicts = comparison.table["verdict"].value_counts()
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    line = "identical: the same runs with the same bits" if comparison.identical else f"not identical: {counts}"
+    title = f"B against A: A is {comparison.names[0]}, B is {comparison.names[1]}"
+    return Group(rich_table(compare_sheet(comparison), title), Text(plain(line)))
+
+
+def compare_sheet(comparison: Comparison) -> Sheet:
+    """One row per teacher, treatment and comparator: means of both, and the difference with its interval."""
+    several = len(comparison.responses) > 1
+    scales = {response.name: response.scale for response in comparison.responses}
+    rows = [_row(row, comparison.factors, scales, several) for row in comparison.table.to_dict("records")]
+    logarithmic = all(scale != "linear" for scale in scales.values())
+    head = (*(("Response",) if several else ()), "Run", *(heading(name) for name in comparison.factors))
+    headings = (*head, "A", "B", "B / A" if logarithmic else "B - A", "p", "Replicates", "Verdict")
+    return Sheet(headings, tuple(rows), frozenset(range(len(head), len(headings) - 1)), notes=_notes(comparison))
+
+
+def _row(row: dict[Any, Any], factors: tuple[str, ...], scales: dict[str, str], several: bool) -> tuple[str, ...]:
+    names = (
+        ("estimate", "ci_low", "ci_high")
+        if scales[row["response"]] == "linear"
+        else ("ratio", "ratio_low", "ratio_high")
+    )
+    difference = estimate(*(row[name] for name in names)) if row["verdict"] == DIFFERENT else ""
+    lonely = [
+        f"{int(row[key])} {words}" for key, words in (("only_a", "only in A"), ("only_b", "only in B")) if row[key] > 0
+    ]
+    replicates = ", ".join([str(row["replicates"]), *lonely]) if row["replicates"] else ", ".join(lonely)
+    cells = (
+        row["comparator"] or row["kind"],
+        *(row[name] for name in factors),
+        significant(row["mean_a"]),
+        significant(row["mean_b"]),
+        difference,
+        significant(row["p_value"]) if row["verdict"] == DIFFERENT else "",
+        replicates,
+        row["verdict"],
+    )
+    return (heading(row["response"]), *cells) if several else cells
+
+
+def _notes(comparison: Comparison) -> tuple[str, ...]:
+    how = (
+        "Differences are paired within replicates, which share their seed; 95% t intervals."
+        if comparison.paired
+        else "The seeds differ, so replicates do not match: 95% Welch intervals."
+    )
+    means = "Means are taken on each response's analysis scale."
+    return (how, means) if (comparison.table["verdict"] != IDENTICAL).any() else (means,)
+
+
+def compare_document(comparison: Comparison) -> dict[str, Any]:
+    """What `kdrun compare --json` prints."""
+    return {
+        "a": comparison.names[0],
+        "b": comparison.names[1],
+        "results_digests": list(comparison.digests),
+        "identical": comparison.identical,
+        "paired": comparison.paired,
+        "rows": records(comparison.table),
+    }
