@@ -8,7 +8,7 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 import typer.core
@@ -48,6 +48,15 @@ app = typer.Typer(
 WIDTH_WITHOUT_TERMINAL = 120
 ResultsFolder = Annotated[Path, typer.Argument(metavar="RESULTS", help="Results folder of a study.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+class TableFormat(StrEnum):
+    """What tables can be written as."""
+
+    csv = "csv"
+    parquet = "parquet"
+    markdown = "markdown"
+    latex = "latex"
 
 
 class ExportFormat(StrEnum):
@@ -244,15 +253,30 @@ def gradcheck(as_json: Json = False) -> None:
     raise typer.Exit(0 if all(row.passed for row in rows) else 3)
 
 
-@app.command(epilog="Example: kdrun report results/sine")
+@app.command(epilog="Examples: kdrun report results/sine; kdrun report results/sine --format latex --table effects")
 def report(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="One study's folder, or a folder of them.")],
+    format_: Annotated[
+        TableFormat | None, typer.Option("--format", help="Write the tables of one study in this format too.")
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --format: print this table, and write nothing.")
+    ] = None,
 ) -> None:
-    """Make tables and report again from what is stored; for a folder of studies, an index of them too."""
+    """Make tables and report again from what is stored; for a folder of studies, an index of them too.
+
+    With --format, tables are written as <RESULTS>/tables/NAME.csv, .parquet, .md or .tex; the first two hold the
+    numbers in full, the others are rounded, with intervals, for people.
+    """
     from kdrun.report.index import is_index, study_folders
 
     if not results.is_dir():
         raise UsageError(f"{results}: there is no such folder")
+    if format_ is not None:
+        _export_tables(results, format_, table)
+        return
+    if table is not None:
+        raise UsageError(f"--table {table}: say in which --format: csv, markdown or latex")
     if is_index(results):
         for folder in study_folders(results):
             _remake(folder)
@@ -264,6 +288,22 @@ def report(
         return
     _print_results(found)
     raise typer.Exit(found.exit_code)
+
+
+def _export_tables(folder: Path, table_format: TableFormat, table: str | None) -> None:
+    from kdrun.report.write import TextFormat, export_tables, table_text
+    from kdrun.results import Results
+
+    found = Results.open(folder)
+    if not found.has_runs:
+        raise UsageError(f"{folder}: its runs are not there, so no table is made; tables/ has them as CSV and Parquet")
+    if table is None:
+        for path in export_tables(found.folder, found.analysis, table_format.value):
+            typer.echo(path)
+    elif table_format is TableFormat.parquet:
+        raise UsageError("--format parquet is not for printing; leave --table out to write files")
+    else:
+        typer.echo(table_text(found.analysis, table, cast("TextFormat", table_format.value)), nl=False)
 
 
 def _remake(folder: Path) -> Results | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -10,10 +11,9 @@ from rich.text import Text
 from kdrun.report.document import records
 from kdrun.report.tables import Sheet, rich_table
 from kdrun.report.text import estimate, heading, plain, significant
-from kdrun.stats.compare import DIFFERENT, IDENTICAL
+from kdrun.stats.compare import DIFFERENT, IDENTICAL, Comparison
 
-if TYPE_CHECKING:
-    from kdrun.comparison import Comparison
+ALONE = {"only_a": "only in A", "only_b": "only in B"}
 
 
 def compare_rich(comparison: Comparison) -> RenderableType:
@@ -36,17 +36,12 @@ def compare_sheet(comparison: Comparison) -> Sheet:
     return Sheet(headings, tuple(rows), frozenset(range(len(head), len(headings) - 1)), notes=_notes(comparison))
 
 
-def _row(row: dict[Any, Any], factors: tuple[str, ...], scales: dict[str, str], several: bool) -> tuple[str, ...]:
-    names = (
-        ("estimate", "ci_low", "ci_high")
-        if scales[row["response"]] == "linear"
-        else ("ratio", "ratio_low", "ratio_high")
-    )
+def _row(row: dict[Any, Any], factors: tuple[str, ...], scales: Mapping[str, str], several: bool) -> tuple[str, ...]:
+    linear = scales[row["response"]] == "linear"
+    names = ("estimate", "ci_low", "ci_high") if linear else ("ratio", "ratio_low", "ratio_high")
     difference = estimate(*(row[name] for name in names)) if row["verdict"] == DIFFERENT else ""
-    lonely = [
-        f"{int(row[key])} {words}" for key, words in (("only_a", "only in A"), ("only_b", "only in B")) if row[key] > 0
-    ]
-    replicates = ", ".join([str(row["replicates"]), *lonely]) if row["replicates"] else ", ".join(lonely)
+    alone = [f"{int(row[key])} {words}" for key, words in ALONE.items() if row[key] > 0]
+    replicates = ", ".join(([str(row["replicates"])] if row["replicates"] else []) + alone)
     cells = (
         row["comparator"] or row["kind"],
         *(row[name] for name in factors),

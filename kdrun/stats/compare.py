@@ -45,8 +45,8 @@ def comparison_table(
 
     Columns: response, kind, comparator, one per factor, verdict (`identical`, `different`, `only in A`, `only in B`),
     replicates (in both), only_a and only_b (replicates of one alone), mean_a and mean_b in the response's own units,
-    and of B minus A: estimate, ci_low, ci_high, p_value on the analysis scale, ratio, ratio_low, ratio_high where that is
-    logarithmic. Identical means every bit of every response, and the status, of every run. `paired` says that a
+    and of B minus A: estimate, ci_low, ci_high, p_value on the analysis scale, ratio, ratio_low, ratio_high where that
+    is logarithmic. Identical means every bit of every response, and the status, of every run. `paired` says that a
     replicate of A and one of B share their random numbers; else the interval is Welch's.
     """
     keys = ["kind", "comparator", *factors]
@@ -73,12 +73,9 @@ def _with_all(table: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
 def _compared(groups_a: Any, groups_b: Any, key: Any, response: Response, paired: bool) -> dict[str, Any]:
     a, b = (groups.get(key) for groups in (groups_a, groups_b))
     if a is None or b is None:
-        rows = a if b is None else b
-        mean = (
-            float(from_analysis(np.nanmean(_y(rows, response)), response.scale)) if _y(rows, response).size else np.nan
-        )
-        side = ("mean_a", "only_a") if b is None else ("mean_b", "only_b")
-        return {"verdict": ONLY_A if b is None else ONLY_B, "replicates": 0, side[0]: mean, side[1]: len(rows)}
+        rows, side = (a, "a") if b is None else (b, "b")
+        mean = _mean(_y(rows, response), response)
+        return {"verdict": f"only in {side.upper()}", "replicates": 0, f"mean_{side}": mean, f"only_{side}": len(rows)}
     a, b = (rows.set_index("replicate").sort_index() for rows in (a, b))
     both = a.index.intersection(b.index)
     y_a, y_b = _y(a, response), _y(b, response)
