@@ -57,7 +57,7 @@ def read_registration(folder: Path) -> Registration | None:
         return None
     try:
         return Registration.read(json.loads(path.read_text("utf-8")))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise UsageError(
             f"{path}: this is no registration; put back a copy of it, or delete it, and every hypothesis is exploratory"
         ) from None

@@ -13,7 +13,7 @@ Kind = Literal["treatment", "teacher", "comparator"]
 Status = Literal["done", "failed", "diverged", "missing"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Run:
     """One treatment in one replicate, or a teacher or comparator of that replicate.
 
@@ -41,7 +41,7 @@ class Run:
         return f"{name}{f' ({levels})' if levels else ''}, replicate {self.replicate}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class History:
     """One named series of a run: `epochs` int64 [n], `values` float64 [n]."""
 
@@ -49,7 +49,7 @@ class History:
     values: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a run.
 
@@ -66,7 +66,7 @@ class Outcome:
     error: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GradientCheck:
     """One row of the gradient check: the worst relative error over all `parameters` of one combination."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from kdrun.study.register import CRITERIA, HYPOTHESES, Registration
 from kdrun.study.schema import Study
 from kdrun.study.selection import PLACKETT_BURMAN
 
+MANIFEST_FILE = "manifest.json"
 TABLES = ("runs", "treatments", "effects", "anova", "hypotheses", "criteria")
 HISTORY_PART = 1000
 PICTURED_REPLICATES = 20
@@ -35,11 +36,22 @@ PICTURED_REPLICATES = 20
 SHARED_SECTIONS = ("task", "model", "teacher")
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What is stored of a study: outcomes of its planned runs, without networks and series, and what belongs to all."""
+
+    outcomes: Mapping[str, Outcome]
+    gradient_checks: Sequence[GradientCheck]
+    facts: Mapping[str, Any]
+    results_digest: str
+
+
 class Results:
     """The results of one study. Tables are computed when they are asked for, from what is stored then."""
 
     def __init__(self, folder: Path, study: Study) -> None:
         self.folder, self.study = folder, study
+        self._stored: Stored | None = None
 
     @classmethod
     def open(cls, folder: Path | str) -> Results:
@@ -63,11 +75,17 @@ class Results:
         """The stored runs, to be read."""
         return Store.open(self.folder, read_only=True)
 
-    @cached_property
-    def outcomes(self) -> dict[str, Outcome]:
-        """Outcomes of the planned runs that are stored, without networks and series."""
-        with self.store() as store:
-            return store.outcomes([run.run_id for run in self.plan.runs])
+    @property
+    def stored(self) -> Stored:
+        """What the tables are made of, read once."""
+        if self._stored is None:
+            with self.store() as store:
+                self._stored = self._read(store)
+        return self._stored
+
+    def _read(self, store: Store) -> Stored:
+        ids = [run.run_id for run in self.plan.runs]
+        return Stored(store.outcomes(ids), store.gradient_checks(), store.facts(), store.results_digest(ids))
 
     @cached_property
     def registration(self) -> Registration | None:
@@ -78,16 +96,14 @@ class Results:
     @cached_property
     def analysis(self) -> Analysis:
         """Every table of the study."""
-        with self.store() as store:
-            reproducible = store.fact("reproducible")
         return analyse(
             self.plan.runs,
-            self.outcomes,
+            self.stored.outcomes,
             layout_of(self.study),
             criteria=self.study.resolved()["criteria"],
             hypotheses=self._hypotheses(),
             gradient_checks=self.gradient_checks,
-            reproducible=reproducible,
+            reproducible=self.stored.facts.get("reproducible"),
         )
 
     def _hypotheses(self) -> list[Mapping[str, Any]]:
@@ -100,17 +116,17 @@ class Results:
 
     def _registration_was_replaced(self) -> bool:
         """Whether registration.json is not the one that was written before the first run."""
-        with self.store() as store:
-            written = store.fact("registration")
+        written = self.stored.facts.get("registration")
         return self.registration is not None and written is not None and written != self.registration.hash
 
     def registered(self) -> dict[str, Any]:
         """What a report says of the registration: when, its hash, changes, and names of exploratory criteria."""
         found = self.registration
-        if found is None:
-            return {}
-        changes = list(found.changes)
         names = [criterion["name"] for criterion in self.study.resolved()["criteria"]]
+        if found is None:
+            text = f"{REGISTRATION_FILE} is not there, so nothing counts as registered before the first run"
+            return {"changes": [{"time": "", "text": text}], "exploratory_criteria": names}
+        changes = list(found.changes)
         exploratory = found.exploratory(self.study, CRITERIA)
         if found.late:
             changes.insert(0, {"time": found.registered, "text": "nothing was registered before the first run"})
@@ -145,7 +161,10 @@ class Results:
         path = self.folder / "tables" / f"{name}.parquet"
         if not path.is_file():
             raise UsageError(f"{self.folder}: there is neither {FILE_NAME} nor tables/{path.name}")
-        return pd.read_parquet(path)
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: this table cannot be read: {error}") from None
 
     @property
     def verdicts(self) -> pd.DataFrame:
@@ -157,18 +176,33 @@ class Results:
     @property
     def gradient_checks(self) -> list[GradientCheck]:
         """The rows of the gradient check that preceded the runs, judged by the study's tolerance as it is now."""
-        with self.store() as store:
-            rows = store.gradient_checks()
         tolerance = self.study.gradcheck.tolerance
+        rows = self.stored.gradient_checks
         return [replace(row, tolerance=tolerance) if row.dtype == "float32" else row for row in rows]
 
-    @cached_property
+    @property
     def results_digest(self) -> str:
         """SHA-256 over every bit of every run that is not missing; the manifest's where the runs are not there."""
         if not self.has_runs:
-            return str(json.loads((self.folder / "manifest.json").read_text("utf-8"))["results_digest"])
-        with self.store() as store:
-            return store.results_digest([run.run_id for run in self.plan.runs])
+            return self._manifest_digest()
+        return self.stored.results_digest
+
+    def _manifest_digest(self) -> str:
+        """The digest that the manifest of a folder without its runs names."""
+        digest = self._written_digests().get("results_digest")
+        if not isinstance(digest, str):
+            raise UsageError(
+                f"{self.folder / MANIFEST_FILE}: no results_digest can be read there; put back a copy of this file"
+            )
+        return digest
+
+    def _written_digests(self) -> dict[str, Any]:
+        """The content of manifest.json; nothing where that is not there or was damaged."""
+        try:
+            found = json.loads((self.folder / MANIFEST_FILE).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     @cached_property
     def study_digest(self) -> str:
@@ -191,7 +225,7 @@ class Results:
         """One sentence for each teacher that missed its acceptance."""
         if not self.has_runs:
             return []
-        found = (missed(self.study, run, self.outcomes.get(run.run_id)) for run in self.plan.runs)
+        found = (missed(self.study, run, self.stored.outcomes.get(run.run_id)) for run in self.plan.runs)
         return [sentence for sentence in found if sentence]
 
     @property
@@ -211,27 +245,28 @@ class Results:
 
     def manifest(self) -> dict[str, Any]:
         """The content of manifest.json."""
-        with self.store() as store:
-            made_with, start, end = store.fact("environment", {}), store.fact("start"), store.fact("end")
+        facts = self.stored.facts
+        made_with, start, end = facts.get("environment", {}), facts.get("start"), facts.get("end")
         return manifest(self.study.resolved(), self.study_digest, self.results_digest, made_with, start, end)
 
     def is_up_to_date(self) -> bool:
         """Whether study, tables and report on disk are those of what is stored."""
-        study, written = self.folder / STUDY_FILE, self.folder / "manifest.json"
+        study = self.folder / STUDY_FILE
         made = [
-            written,
             *(self.folder / name for name in ("report.md", "report.html", REGISTRATION_FILE)),
             *(self.folder / "tables" / f"{name}.csv" for name in TABLES),
         ]
         if not self.has_runs or not study.is_file() or not all(path.is_file() for path in made):
             return False
-        digests = json.loads(written.read_text("utf-8"))
+        digests = self._written_digests()
         same = (digests.get("study_digest"), digests.get("results_digest")) == (self.study_digest, self.results_digest)
         return same and study.read_text("utf-8") == study_text(self.study)
 
     def write(self) -> None:
         """Write tables, pictures, report and manifest from what is stored."""
         with self.store() as store:
+            # Opening a store checks the whole file, so it is opened once for everything.
+            self._stored = self._stored or self._read(store)
             write_report(
                 self.folder,
                 self.analysis,

@@ -80,7 +80,9 @@ def _changes(registration: Mapping[str, Any]) -> str:
     changes = registration.get("changes", ())
     if not changes:
         return ""
-    lines = [f"- {markdown(str(change['time']))}: {markdown(str(change['text']))}" for change in changes]
+    lines = [
+        "- " + ": ".join(markdown(str(change[key])) for key in ("time", "text") if change[key]) for change in changes
+    ]
     return "\n".join(["## Changes since registration\n", *lines])
 
 

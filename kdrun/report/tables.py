@@ -25,6 +25,8 @@ from kdrun.stats.scales import Layout, Response
 MOST_TREATMENTS = 200
 MEANS = {"log10": "geometric means", "linear": "means", "logit": "means on the logit scale"}
 LONGEST_WORD = 14
+# More rows than this scroll out of sight; the reports have them.
+TERMINAL_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ def treatment_table(analysis: Analysis, title: str = "", width: int = 100) -> Ta
 
     Intervals stand beside their means where all fit, below them otherwise.
     """
-    wide = treatment_sheet(analysis)
-    return rich_table(wide if _natural_width(wide) <= width else treatment_sheet(analysis, narrow=True), title)
+    wide = treatment_sheet(analysis, limit=TERMINAL_ROWS)
+    fits = _natural_width(wide) <= width
+    return rich_table(wide if fits else treatment_sheet(analysis, narrow=True, limit=TERMINAL_ROWS), title)
 
 
 def treatment_markdown(analysis: Analysis) -> str:
@@ -60,7 +63,7 @@ def treatment_markdown(analysis: Analysis) -> str:
 
 def effects_rich(analysis: Analysis) -> Table:
     """Main effects and interactions for a terminal."""
-    return rich_table(effects_sheet(analysis), "Effects")
+    return rich_table(effects_sheet(analysis, TERMINAL_ROWS), "Effects")
 
 
 def hypotheses_rich(analysis: Analysis) -> Table:

@@ -38,6 +38,8 @@ def plain_lines(text: str) -> str:
 
 
 def _visible(text: str) -> str:
+    if text.isprintable():
+        return text
     # An isolated half of a surrogate pair could not be written as UTF-8.
     return "".join(
         "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in ("Cc", "Cf", "Cs") else char for char in text

@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,12 +80,18 @@ class HistoryColumns:
 def history_columns(data: bytes) -> HistoryColumns:
     """What `history_bytes` wrote, without a copy."""
     end = data.index(b"\n")
-    header = json.loads(data[:end])
-    names, lengths = [name for name, _ in header], [length for _, length in header]
+    names, lengths = _header(data[:end])
     total = sum(lengths)
     epochs = np.frombuffer(data, "<i8", total, end + 1)
     values = np.frombuffer(data, "<f8", total, end + 1 + 8 * total)
     return HistoryColumns(names, lengths, epochs, values)
+
+
+@lru_cache(maxsize=64)
+def _header(text: bytes) -> tuple[list[str], list[int]]:
+    """Names and lengths of series. Runs of one study have few different headers."""
+    header = json.loads(text)
+    return [name for name, _ in header], [length for _, length in header]
 
 
 def history_from_bytes(data: bytes) -> dict[str, History]:

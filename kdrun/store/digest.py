@@ -13,17 +13,17 @@ from kdrun.store.arrays import Array, portable
 
 @dataclass(frozen=True)
 class DigestRow:
-    """What `results_digest` reads of one run; `responses` as `float.hex` texts."""
+    """What `results_digest` reads of one run; `responses` as `responses_text` writes them."""
 
     run_id: str
     status: Status
-    responses: Mapping[str, str]
+    responses: str
     parameters_sha256: str
 
     @classmethod
     def of(cls, outcome: Outcome) -> DigestRow:
         """What the digest reads of an outcome."""
-        responses = {name: float(value).hex() for name, value in outcome.responses.items()}
+        responses = responses_text(outcome.responses)
         return cls(outcome.run_id, outcome.status, responses, parameters_digest(outcome.parameters))
 
     def line(self) -> str:
@@ -33,13 +33,15 @@ class DigestRow:
 
         Keys in this order, responses sorted by name, no spaces, no escapes beyond those that JSON asks for.
         """
-        content = {
-            "id": self.run_id,
-            "status": self.status,
-            "responses": dict(sorted(self.responses.items())),
-            "parameters": self.parameters_sha256,
-        }
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        # Ids, digests and statuses hold nothing that JSON escapes.
+        head = f'{{"id":"{self.run_id}","status":"{self.status}"'
+        return f'{head},"responses":{self.responses},"parameters":"{self.parameters_sha256}"}}'
+
+
+def responses_text(responses: Mapping[str, float]) -> str:
+    """Responses as one JSON object, sorted by name, each value as `float.hex` writes it, without spaces."""
+    texts = {name: float(value).hex() for name, value in sorted(responses.items())}
+    return json.dumps(texts, ensure_ascii=False, separators=(",", ":"))
 
 
 def results_digest(rows: Iterable[DigestRow]) -> str:

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -29,7 +30,7 @@ from kdrun.store.arrays import (
     history_from_bytes,
     npz_bytes,
 )
-from kdrun.store.digest import DigestRow, parameters_digest, results_digest
+from kdrun.store.digest import DigestRow, parameters_digest, responses_text, results_digest
 
 FILE_NAME = "runs.sqlite"
 SCHEMA_VERSION = 1
@@ -66,6 +67,9 @@ CREATE TABLE gradient_checks (
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 
+# Rows that are read at once; what is not asked for is the same nothing everywhere. Both for the sake of memory.
+MANY = 5_000
+NOTHING: Mapping[str, Any] = {}
 INSERT = f"INSERT OR REPLACE INTO runs VALUES ({', '.join('?' * 17)})"
 # One bound value carries any number of ids; SQLite bounds the number of separate ones.
 CHOSEN = "run_id IN (SELECT value FROM json_each(?))"
@@ -159,8 +163,10 @@ class Store:
         order = list(run_ids)
         columns = f"run_id, status, responses, seconds, error, {_or_null('parameters', parameters)}"
         columns += f", {_or_null('history', history)}"
-        rows = self._connection.execute(f"SELECT {columns} FROM runs WHERE {CHOSEN}", (_ids(order),))
-        found = {row[0]: _outcome(row) for row in rows}
+        found: dict[str, Outcome] = {}
+        for rows in _batches(self._chosen(columns, order)):
+            responses = _objects(row[2] for row in rows)
+            found |= {row[0]: _outcome(row, measured) for row, measured in zip(rows, responses, strict=True)}
         return {run_id: found[run_id] for run_id in order if run_id in found}
 
     def outcome(self, run_id: str) -> Outcome:
@@ -179,13 +185,19 @@ class Store:
 
     def results_digest(self, run_ids: Iterable[str]) -> str:
         """The digest of the results of these runs (the plan's); see store/digest.py."""
-        return results_digest(self.digest_rows(run_ids))
+        columns = "run_id, status, responses, parameters_sha256"
+        return results_digest(DigestRow(*row) for row in self._chosen(columns, list(run_ids)))
 
-    def digest_rows(self, run_ids: Iterable[str]) -> Iterator[DigestRow]:
-        """What the digest reads of each of these runs that is stored."""
-        query = f"SELECT run_id, status, responses, parameters_sha256 FROM runs WHERE {CHOSEN}"
-        for run_id, status, responses, sha256 in self._connection.execute(query, (_ids(run_ids),)):
-            yield DigestRow(run_id, status, json.loads(responses), sha256)
+    def _chosen(self, columns: str, run_ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Some columns, the first of them run_id, of the runs that are asked for and stored.
+
+        Many are found faster by reading the whole table in its own order than one by one.
+        """
+        if len(run_ids) < MANY:
+            yield from self._connection.execute(f"SELECT {columns} FROM runs WHERE {CHOSEN}", (_ids(run_ids),))
+            return
+        wanted = set(run_ids)
+        yield from (row for row in self._connection.execute(f"SELECT {columns} FROM runs") if row[0] in wanted)
 
     def runs_frame(self) -> pd.DataFrame:
         """All stored runs, ordered by run id, whatever the plan now is.
@@ -234,6 +246,10 @@ class Store:
         """Keep one piece of JSON data under a key."""
         with self._connection:
             self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, json.dumps(value)))
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that `set_fact` kept."""
+        return {key: json.loads(value) for key, value in self._connection.execute("SELECT key, value FROM facts")}
 
     def fact(self, key: str, default: Any = None) -> Any:
         """What `set_fact` kept under the key, else `default`."""
@@ -312,6 +328,12 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise UsageError(_damaged(path, "it holds no table of runs"))
 
 
+def _batches(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows, many at a time: parsing them together is faster, and all of them at once would fill the memory."""
+    while batch := list(islice(rows, MANY)):
+        yield batch
+
+
 def _ids(run_ids: Iterable[str]) -> str:
     return json.dumps(list(run_ids))
 
@@ -330,11 +352,11 @@ def _row(run: Run, outcome: Outcome, keep_parameters: bool, sources: str, finish
     if run.run_id != outcome.run_id:
         raise ValueError(f"the outcome of {outcome.run_id} is not one of run {run.run_id}")
     network = npz_bytes(outcome.parameters) if keep_parameters and outcome.parameters else None
-    responses = {name: float(value).hex() for name, value in sorted(outcome.responses.items())}
     return (
         run.run_id, run.kind, run.treatment, run.replicate, run.comparator, _json(run.levels), _json(list(run.needs)),
-        outcome.status, _json(responses), parameters_digest(outcome.parameters), float(outcome.seconds), outcome.error,
-        sources, finished, _json(run.spec), history_bytes(outcome.history), network,
+        outcome.status, responses_text(outcome.responses), parameters_digest(outcome.parameters),
+        float(outcome.seconds), outcome.error, sources, finished, _json(run.spec), history_bytes(outcome.history),
+        network,
     )  # fmt: skip
 
 
@@ -342,14 +364,14 @@ def _json(value: Any) -> str:
     return json.dumps(dict(value) if isinstance(value, Mapping) else value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _outcome(row: tuple[Any, ...]) -> Outcome:
-    run_id, status, responses, seconds, error, parameters, history = row
+def _outcome(row: tuple[Any, ...], responses: Mapping[str, str]) -> Outcome:
+    run_id, status, _, seconds, error, parameters, history = row
     return Outcome(
         run_id=run_id,
         status=status,
-        responses={name: float.fromhex(value) for name, value in json.loads(responses).items()},
-        parameters=arrays_from_npz(parameters) if parameters is not None else {},
-        history=history_from_bytes(history) if history is not None else {},
+        responses={name: float.fromhex(value) for name, value in responses.items()},
+        parameters=arrays_from_npz(parameters) if parameters is not None else NOTHING,
+        history=history_from_bytes(history) if history is not None else NOTHING,
         seconds=seconds,
         error=error,
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kdrun.study.claims import CLAIMS
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from kdrun.study.choice import ComparatorChoice
+from kdrun.study.claims import CLAIMS, Level
 from kdrun.study.contrast import contrast_labels
-from kdrun.study.factor import Factor, text_of
+from kdrun.study.factor import Factor, level_texts
 from kdrun.study.paths import Path, get
+from kdrun.study.plain import changed
 from kdrun.study.wording import Problem, did_you_mean, listed, shown, unknown
 
 COMPARATOR = "comparator"
@@ -92,23 +99,21 @@ def _selections(path: Path, body: Any, data: Mapping[str, Any], factors: Factors
 
 
 def _comparator(path: Path, chosen: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Problem]:
-    found = data.get("comparators")
-    known = (
-        [text_of(item) if isinstance(item, str) else _title(item) for item in found or ()]
-        if isinstance(found, list)
-        else []
-    )
-    name = chosen[COMPARATOR]
+    known, name = _comparator_texts(data.get("comparators")), chosen[COMPARATOR]
     if len(chosen) > 1:
         others = listed([key for key in chosen if key != COMPARATOR])
         yield Problem(path, f"found {others} beside a comparator, which has no levels to choose; remove them")
-    elif name not in known:
+    elif isinstance(name, Level) and name not in known:
         yield Problem((*path, COMPARATOR), unknown("comparator", str(name), known))
 
 
-def _title(item: Any) -> str:
-    """How tables show a comparator with parameters: by its label, else by its name where that is enough."""
-    return str(item.get("label") or item.get("name")) if isinstance(item, dict) else text_of(item)
+def _comparator_texts(found: Any) -> list[str]:
+    """How tables show the comparators of a study: by name, with parameters where a name repeats."""
+    levels = []
+    for item in found if isinstance(found, list) else ():
+        with contextlib.suppress(ValidationError, PydanticCustomError):
+            levels.append(changed(ComparatorChoice().read(item)))
+    return level_texts(levels)
 
 
 def _levels(path: Path, where: Any, factors: Factors) -> Iterator[Problem]:
@@ -116,7 +121,7 @@ def _levels(path: Path, where: Any, factors: Factors) -> Iterator[Problem]:
         factor = factors.get(name)
         if factor is None:
             yield Problem((*path, name), unknown("factor", name, factors), on_key=True)
-        elif factor.levels and factor.find(level) is None:
+        elif factor.levels and isinstance(level, Level) and factor.find(level) is None:
             texts = [level.text for level in factor.levels]
             text = f"unknown level {shown(level)}; levels of {name!r}: {listed(texts)}{did_you_mean(str(level), texts)}"
             yield Problem((*path, name), text)
@@ -124,15 +129,20 @@ def _levels(path: Path, where: Any, factors: Factors) -> Iterator[Problem]:
 
 def _bounds(path: Path, kind: str, body: Any, data: Mapping[str, Any]) -> Iterator[Problem]:
     """Bounds must lie on the scale of the response."""
-    scales = _responses(data)
-    scale = scales.get(get(body, ("response",)), next(iter(scales.values()), None)) if isinstance(body, dict) else None
+    scales, name = _responses(data), get(body, ("response",))
+    scale = scales.get(name) if isinstance(name, str) else next(iter(scales.values()), None)
     for key in ("below", "above", "between", "within"):
         given = get(body, (key,))
-        values = given if isinstance(given, list) else [given]
-        for value in values:
-            allowed = _allowed(kind, key, scale, value) if isinstance(value, int | float) else None
-            if allowed is not None:
-                yield Problem((*path, key), f"found {shown(value)}; on the scale {scale} {allowed} is allowed")
+        values = [value for value in (given if isinstance(given, list) else [given]) if _is_number(value)]
+        wrong = [(value, allowed) for value in values if (allowed := _allowed(kind, key, scale, value))]
+        if wrong:
+            value, allowed = wrong[0]
+            yield Problem((*path, key), f"found {shown(value)}; on the scale {scale} {allowed} is allowed")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether `value` is a number that a bound can be; what is none, the shape of a claim refuses."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _allowed(kind: str, key: str, scale: Any, value: float) -> str | None:
@@ -140,7 +150,7 @@ def _allowed(kind: str, key: str, scale: Any, value: float) -> str | None:
     if scale not in ("log10", "logit"):
         return None
     if key == "within":
-        return None if value > 1 else "a ratio above 1"
+        return "a ratio above 1" if 0 < value <= 1 else None
     if kind in _ON_RATIOS:
         return None if value > 0 else "a ratio above 0"
     if kind in _ON_MEANS and scale == "logit":

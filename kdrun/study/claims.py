@@ -73,13 +73,25 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _two_numbers(value: Any) -> Any:
+    """A pair as pydantic's strict tuple wants it, or words for what is none."""
+    wrong = None if isinstance(value, list) and len(value) == 2 else shown(value)
+    if wrong is None:
+        wrong = next(
+            (shown(item) for item in value if isinstance(item, bool) or not isinstance(item, int | float)), None
+        )
+    if wrong is not None:
+        raise mistake(f"found {wrong}; two numbers are allowed, the smaller one first")
+    return tuple(value)
+
+
 def _in_order(pair: tuple[float, float]) -> tuple[float, float]:
     if not pair[0] < pair[1]:
         raise mistake(f"found [{pair[0]:.15g}, {pair[1]:.15g}]; two numbers are allowed, the smaller one first")
     return pair
 
 
-Bounds = Annotated[tuple[float, float], BeforeValidator(_as_tuple), AfterValidator(_in_order)]
+Bounds = Annotated[tuple[float, float], BeforeValidator(_two_numbers), AfterValidator(_in_order)]
 
 
 class _OnResponse(Section):
@@ -186,6 +198,16 @@ class Equivalent(Claim):
     equivalent: ClosePair
 
 
+class _OrItsTerm:
+    """Reads the bare name of a factor as the main effect of it, and describes that for JSON Schema."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_as_main_effect, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"type": "string"}]}
+
+
 def _as_main_effect(value: Any) -> Any:
     return {"term": value} if isinstance(value, str) else value
 
@@ -194,7 +216,7 @@ class LargestEffect(Claim):
     """A main effect is the largest one."""
 
     kind = "largest_effect"
-    largest_effect: Annotated[MainEffect, BeforeValidator(_as_main_effect)]
+    largest_effect: Annotated[MainEffect, _OrItsTerm()]
 
 
 class EffectRank(Claim):

@@ -73,7 +73,8 @@ def plan(study: Study) -> Plan:
 
 def _run_id(part: Part, replicate: int, needs: tuple[str, ...]) -> str:
     """The first digits of SHA-256 over the canonical JSON of {kind, needs, replicate, spec}."""
-    text = f'{{"kind":"{part.kind}","needs":{canonical(needs)},"replicate":{replicate},"spec":{part.identity}}}'
+    written = ",".join(f'"{need}"' for need in needs)
+    text = f'{{"kind":"{part.kind}","needs":[{written}],"replicate":{replicate},"spec":{part.identity}}}'
     return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
 
 

@@ -6,17 +6,23 @@ What changes afterwards is listed, and a hypothesis or criterion that was not re
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kdrun.study.paths import Path, dotted
+from kdrun.factors.contract import Named
+from kdrun.study.assign import Assignment, fill
+from kdrun.study.choice import EMPTY, LevelChoice
+from kdrun.study.factor import Factor
+from kdrun.study.paths import MISSING, Path, dotted, get, remove
 from kdrun.study.plain import canonical, changed
 from kdrun.study.schema import Study
 
 DESIGN, RESPONSES, CRITERIA, HYPOTHESES = "design", "responses", "criteria", "hypotheses"
 # Lists whose entries are told apart by one of their keys, and what an entry is called.
 _KEYED = {RESPONSES: ("name", "response"), CRITERIA: ("name", "criterion"), HYPOTHESES: ("say", "hypothesis")}
+# Keys under which claims and designs select levels.
+_SELECTIONS = ("where", "a", "b", "include", "exclude")
 _SECTIONS = ("task", "model", "teacher", "student", "comparators", "gradcheck")
 LONGEST = 200
 
@@ -46,10 +52,11 @@ class Registration:
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Registration:
-        """The registration that `data` wrote; a KeyError or TypeError for what is none."""
+        """The registration that `data` wrote; a KeyError, TypeError or ValueError for what is none."""
         changes = tuple({"time": str(item["time"]), "text": str(item["text"])} for item in data["changes"])
-        parts = {key: data["parts"][key] for key in (DESIGN, RESPONSES, CRITERIA, HYPOTHESES)}
-        return cls(str(data["registered"]), parts, data.get("latest") or parts, changes, bool(data["late"]))
+        parts = _checked(data["parts"])
+        latest = _checked(data["latest"]) if "latest" in data else parts
+        return cls(str(data["registered"]), parts, latest, changes, bool(data["late"]))
 
     @property
     def hash(self) -> str:
@@ -85,27 +92,68 @@ class Registration:
         return [self.late or canonical(entry) not in registered for entry in now]
 
 
+def _checked(parts: Any) -> Parts:
+    """Parts that can be compared with those of a study; an error where they were not written by `parts_of`."""
+    found = {DESIGN: dict(parts[DESIGN]), **{key: list(parts[key]) for key in _KEYED}}
+    for part in (CRITERIA, HYPOTHESES):
+        _with_responses(found, part)
+        _by_key(found, part)
+    return found
+
+
 def parts_of(study: Study) -> dict[str, Any]:
-    """What is registered of a study, as plain data: only what differs from its defaults."""
+    """What is registered of a study, as plain data: only what differs from its defaults.
+
+    Levels are what they come to, not how they are written, so the resolved study has the same parts.
+    """
+    bare = study.resolved()
+    values = {name: _values(factor, bare) for name, factor in study.factors.items()}
     sections = {key: changed(getattr(study, key)) for key in _SECTIONS if getattr(study, key) is not None}
+    for factor in study.factors.values():
+        sections = remove(sections, factor.key)
     design = {
         **sections,
-        "factors": {name: _written(factor.written) for name, factor in study.factors.items()},
-        "design": changed(study.design),
+        "factors": {name: _registered(factor, values[name]) for name, factor in study.factors.items()},
+        "design": _by_value(changed(study.design), values),
         "replicates": study.replicates,
         "seed": study.seed,
     }
-    lists = {key: changed(getattr(study, key)) for key in _KEYED}
+    lists = {key: _by_value(changed(getattr(study, key)), values) for key in _KEYED}
     return {DESIGN: design, **lists}
 
 
-def _written(value: Any) -> Any:
-    """A factor as the study writes it, numbers as plain JSON."""
-    if isinstance(value, Mapping):
-        return {key: _written(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_written(item) for item in value]
-    return float(value) if isinstance(value, float) else value
+def _registered(factor: Factor, values: Mapping[str, Any]) -> Any:
+    """A factor: the list of its levels, for one that sets a key beside that."""
+    levels = list(values.values())
+    return levels if factor.family else {"sets": dotted(factor.key), "levels": levels}
+
+
+def _values(factor: Factor, bare: Mapping[str, Any]) -> dict[str, Any]:
+    """What each level comes to in the study `bare` of levels, by the text that tables and claims call it."""
+    if factor.family is None:
+        return {level.text: level.value for level in factor.levels}
+    choice = LevelChoice(factor.family)
+    filled = {level.text: get(fill(bare, [Assignment(factor, level)]), factor.key) for level in factor.levels}
+    return {text: _named_level(choice.read(value)) for text, value in filled.items()}
+
+
+def _named_level(level: Named | None) -> Any:
+    """A level of a family: its name, with the parameters that differ from their defaults where there are any."""
+    if level is None:
+        return EMPTY
+    found = changed(level)
+    return found["name"] if found.keys() == {"name"} else found
+
+
+def _by_value(node: Any, values: Mapping[str, Mapping[str, Any]], selects: bool = False) -> Any:
+    """Claims, or a design, with each level that they select as what it comes to."""
+    if isinstance(node, list):
+        return [_by_value(item, values, selects) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    if selects:
+        return {name: values.get(name, {}).get(level, level) for name, level in node.items()}
+    return {key: _by_value(item, values, key in _SELECTIONS) for key, item in node.items()}
 
 
 def _with_responses(parts: Parts, part: str) -> list[Any]:
@@ -130,20 +178,24 @@ def _named(claim: Any, primary: str) -> Iterator[str]:
 def _changes(before: Parts, after: Parts) -> Iterator[str]:
     """One sentence for each difference."""
     yield from _differences((), before[DESIGN], after[DESIGN])
-    for part, (key, noun) in _KEYED.items():
-        yield from _entry_changes(before[part], after[part], key, noun)
+    for part, (_, noun) in _KEYED.items():
+        yield from _entry_changes(_by_key(before, part), _by_key(after, part), noun)
 
 
 def _differences(path: Path, before: Any, after: Any) -> Iterator[str]:
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in dict.fromkeys([*before, *after]):
-            yield from _differences((*path, key), before.get(key), after.get(key))
-    elif before != after:
+            yield from _differences((*path, key), before.get(key, MISSING), after.get(key, MISSING))
+    elif before != after and [before, after] not in ([MISSING, {}], [{}, MISSING]):
         yield f"{dotted(path)}: {_short(before)} became {_short(after)}"
 
 
-def _entry_changes(before: Sequence[Any], after: Sequence[Any], key: str, noun: str) -> Iterator[str]:
-    old, new = ({entry[key]: entry for entry in entries} for entries in (before, after))
+def _by_key(parts: Parts, part: str) -> dict[str, Any]:
+    """The entries of a list by what tells them apart."""
+    return {entry[_KEYED[part][0]]: entry for entry in parts[part]}
+
+
+def _entry_changes(old: Mapping[str, Any], new: Mapping[str, Any], noun: str) -> Iterator[str]:
     for name, entry in old.items():
         if name not in new:
             yield f"the {noun} {name!r} was removed"
@@ -157,5 +209,5 @@ def _entry_changes(before: Sequence[Any], after: Sequence[Any], key: str, noun: 
 
 def _short(value: Any) -> str:
     """A value in a sentence; long ones are cut."""
-    text = "nothing" if value is None else canonical(value)
+    text = "nothing" if value is MISSING else canonical(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

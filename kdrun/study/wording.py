@@ -217,7 +217,7 @@ def _kind_words(kind: Any) -> str:
         return _list_words(typing.get_args(kind))
     model = _model_in(kind)
     if model is not None:
-        return f"a mapping with the keys {listed(keys_of(model))}"
+        return f"a mapping with the keys {listed(keys_of(model))}" if keys_of(model) else "a mapping"
     return _WORDS.get(kind, "a mapping" if origin in (dict, Mapping) else "another value")
 
 

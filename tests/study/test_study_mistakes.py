@@ -288,7 +288,7 @@ ONE_MISTAKE = {
     "claim without a threshold": (
         "{below: 0.05}",
         "¦{}",
-        "criteria[0].claim.some_treatment.below: missing; a number is needed",
+        "criteria[0].claim.some_treatment: found no bound; one of below, above is needed",
     ),
     "claim about an unknown factor": (
         "{below: 0.05}",

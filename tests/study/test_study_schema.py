@@ -64,7 +64,7 @@ def test_every_default_is_written_out(load: Load) -> None:
     got = load(template_text("minimal")).resolved()
     expected = {
         "schema", "study", "title", "task", "model", "teacher", "student", "factors", "replicates", "seed", "responses",
-        "comparators", "gradcheck", "criteria", "keep",
+        "comparators", "gradcheck", "criteria", "hypotheses", "keep",
     }  # fmt: skip
     assert set(got) == expected
     assert got["teacher"]["epochs"] == 2000
