@@ -9,7 +9,7 @@ import numpy as np
 
 from kdrun.core.adam import squared_norm
 from kdrun.core.parameters import ParameterSet
-from kdrun.engine.objective import Evaluation, Objective
+from kdrun.engine.objective import SUPERVISED, Evaluation, Objective
 from kdrun.factors.contract import (
     Array,
     Arrays,
@@ -150,6 +150,7 @@ class Trainer:
             raise Diverged(f"the loss of epoch {progress.step} is {value}")
         self._last_value = value
         series.add("loss", value)
+        series.add(SUPERVISED, evaluation.supervised)
         snapshot = self._snapshot() if objective.recipe.gate is not None else None
         # Outputs are overwritten by the next forward pass, which may be the gate's: slots look at them before.
         objective.remember(evaluation, batch)
