@@ -46,6 +46,13 @@ app = typer.Typer(
 )
 
 WIDTH_WITHOUT_TERMINAL = 120
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Study file.")]
+Replicates = Annotated[int | None, typer.Option(metavar="N", help="Number of replicates, instead of the study's.")]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed, instead of the study's.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Set a key of the study; repeatable, the last wins."),
+]
 ResultsFolder = Annotated[Path, typer.Argument(metavar="RESULTS", help="Results folder of a study.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
@@ -84,18 +91,13 @@ def _options(
 
 @app.command(epilog="Example: kdrun factorial sine.yaml --results out --replicates 3 --set student.epochs=500")
 def factorial(
-    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Study file.")],
+    study: StudyFile,
     results: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds a folder for each study.")] = Path(
         "results"
     ),
-    replicates: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of replicates, instead of the study's.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed, instead of the study's.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Set a key of the study; repeatable, the last wins."),
-    ] = None,
+    replicates: Replicates = None,
+    seed: Seed = None,
+    set_: Settings = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Worker processes. Default: all cores.")
     ] = None,
@@ -194,21 +196,16 @@ def _print_json(document: Any) -> None:
 
 @app.command(epilog="Example: kdrun plan sine.yaml --replicates 6 --pilot results/pilot")
 def plan(
-    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Study file.")],
+    study: StudyFile,
     results: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder that holds a folder for each study; only read.")
     ] = Path("results"),
     pilot: Annotated[
         Path | None, typer.Option(metavar="RESULTS", help="Results folder that tells deviations and times; only read.")
     ] = None,
-    replicates: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of replicates, instead of the study's.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed, instead of the study's.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Set a key of the study; repeatable, the last wins."),
-    ] = None,
+    replicates: Replicates = None,
+    seed: Seed = None,
+    set_: Settings = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Worker processes that the time is for. Default: all cores.")
     ] = None,

@@ -402,7 +402,11 @@ def _hypothesis_row(row: dict[Any, Any]) -> tuple[str, ...]:
 def hypothesis_number(row: Mapping[Any, Any]) -> str:
     """The estimate of a hypothesis with its interval; empty where there is none."""
     mean, low, high = (float(row[name]) for name in ("estimate", "ci_low", "ci_high"))
-    return "" if np.isnan(mean) else estimate(mean, low, high)
+    if np.isnan(mean):
+        return ""
+    if '"effect_rank"' in row["claim"][:LONGEST_WORD]:
+        return f"rank {mean:.0f} [{low:.0f}, {high:.0f}]"
+    return estimate(mean, low, high)
 
 
 def criteria_sheet(analysis: Analysis) -> Sheet:

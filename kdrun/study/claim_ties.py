@@ -14,9 +14,10 @@ from kdrun.study.choice import ComparatorChoice
 from kdrun.study.claims import CLAIMS, Level
 from kdrun.study.contrast import contrast_labels
 from kdrun.study.factor import Factor, level_texts
+from kdrun.study.levels import as_texts, level_problems
 from kdrun.study.paths import Path, get
 from kdrun.study.plain import changed
-from kdrun.study.wording import Problem, did_you_mean, listed, shown, unknown
+from kdrun.study.wording import Problem, listed, shown, unknown
 
 COMPARATOR = "comparator"
 # Claims whose bounds are values of the response, and claims whose bounds are ratios on a log scale.
@@ -92,8 +93,8 @@ def _selections(path: Path, body: Any, data: Mapping[str, Any], factors: Factors
         if key != "where" and isinstance(chosen, dict) and COMPARATOR in chosen:
             yield from _comparator((*path, key), chosen, data)
         else:
-            yield from _levels((*path, key), chosen, factors)
-    a, b = (with_texts(get(body, (key,)), factors) for key in ("a", "b"))
+            yield from level_problems((*path, key), chosen, factors)
+    a, b = (as_texts(get(body, (key,)), factors) for key in ("a", "b"))
     if isinstance(a, dict) and a == b:
         yield Problem((*path, "b"), "a and b select the same; a claim compares two different things")
 
@@ -114,17 +115,6 @@ def _comparator_texts(found: Any) -> list[str]:
         with contextlib.suppress(ValidationError, PydanticCustomError):
             levels.append(changed(ComparatorChoice().read(item)))
     return level_texts(levels)
-
-
-def _levels(path: Path, where: Any, factors: Factors) -> Iterator[Problem]:
-    for name, level in where.items() if isinstance(where, dict) else ():
-        factor = factors.get(name)
-        if factor is None:
-            yield Problem((*path, name), unknown("factor", name, factors), on_key=True)
-        elif factor.levels and isinstance(level, Level) and factor.find(level) is None:
-            texts = [level.text for level in factor.levels]
-            text = f"unknown level {shown(level)}; levels of {name!r}: {listed(texts)}{did_you_mean(str(level), texts)}"
-            yield Problem((*path, name), text)
 
 
 def _bounds(path: Path, kind: str, body: Any, data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -210,14 +200,6 @@ def _rewritten(node: Any, factors: Factors) -> Any:
     if not isinstance(node, dict):
         return node
     return {
-        key: with_texts(value, factors) if key in ("where", "a", "b") else _rewritten(value, factors)
+        key: as_texts(value, factors) if key in ("where", "a", "b") else _rewritten(value, factors)
         for key, value in node.items()
     }
-
-
-def with_texts(where: Any, factors: Factors) -> Any:
-    """A selection of levels with each level as tables show it; what is none, or unknown, stays as it is."""
-    if not isinstance(where, dict):
-        return where
-    found = {name: factors[name].find(level) if name in factors else None for name, level in where.items()}
-    return {name: level if (known := found[name]) is None else known.text for name, level in where.items()}

@@ -18,6 +18,7 @@ from kdrun.study import fraction
 from kdrun.study.claims import Section
 from kdrun.study.factor import Factor
 from kdrun.study.fraction import FractionError, Generator, Signs
+from kdrun.study.levels import as_texts, level_problems
 from kdrun.study.paths import Path
 from kdrun.study.wording import Problem, did_you_mean, listed, printable, shown, unknown
 
@@ -343,35 +344,16 @@ def _few_or_many(rows: Sequence[Row], factors: Mapping[str, Factor]) -> Iterator
             yield Problem(("design",), f"{text}; include another one, or remove the factor", on_key=True)
 
 
-def level_problems(path: Path, levels: Any, factors: Mapping[str, Factor]) -> Iterator[Problem]:
-    """Factors and levels of a mapping of levels by factor that the study does not have."""
-    for name, level in levels.items() if isinstance(levels, dict) else ():
-        factor = factors.get(name)
-        if factor is None:
-            yield Problem((*path, name), unknown("factor", name, factors), on_key=True)
-        elif factor.levels and factor.find(level) is None:
-            texts = [known.text for known in factor.levels]
-            text = f"unknown level {shown(level)}; levels of {name!r}: {listed(texts)}{did_you_mean(str(level), texts)}"
-            yield Problem((*path, name), text)
-
-
 def with_level_texts(design: Any, factors: Mapping[str, Factor]) -> Any:
     """The plain data of a design with every level as tables show it, however the study writes it."""
     if not isinstance(design, dict):
         return design
     return {
-        key: [_as_texts(levels, factors) for levels in value]
+        key: [as_texts(levels, factors) for levels in value]
         if key in ("include", "exclude") and isinstance(value, list)
         else value
         for key, value in design.items()
     }
-
-
-def _as_texts(levels: Any, factors: Mapping[str, Factor]) -> Any:
-    if not isinstance(levels, dict):
-        return levels
-    found = {name: factors[name].find(level) if name in factors else None for name, level in levels.items()}
-    return {name: level if (known := found[name]) is None else known.text for name, level in levels.items()}
 
 
 def selected_rows(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> list[Row]:

@@ -106,16 +106,16 @@ class Sine(TrainingTask):
         return {"eval_mse": 2.0 * mean_of(value)}
 
     def demonstrate(self, forward: Evaluate, dtype: DTypeLike) -> Demonstration | None:
-        """Two periods from phase 0, the second one free; None where they are too many steps to be run quickly."""
+        """Two periods from phase 0, after one of true input; None where that is too many steps to be run quickly."""
         given = max(FEWEST_SHOWN // 2, round(TWO_PI / self.dt))
-        steps = 2 * given
+        steps = 3 * given
         if steps > MOST_SHOWN:
             return None
         batch = self._batch(np.zeros(1, dtype), steps)
         return Demonstration(
             time_label="Time (radians)",
             value_label="Signal (amplitude 1)",
-            time=np.arange(1, steps + 1) * self.dt,
+            time=np.arange(1 - given, steps - given + 1) * self.dt,
             target=batch.targets["y"].ravel(),
             one_step=_predicted(forward, batch.inputs),
             free=_free_run(forward, batch.inputs, given),

@@ -101,7 +101,7 @@ def test_studies_without_a_response_in_common_cannot_be_compared(smoke: Smoke, c
     """Code 2, with the responses of both."""
     copy = committed()
     study = copy / "study.yaml"
-    study.write_text(study.read_text().replace("name: eval_mse, scale", "name: train_mse, scale"))
+    study.write_text(study.read_text().replace("name: eval_mse", "name: train_mse"))
     done = kdrun("compare", smoke[0], copy)
     assert done.returncode == 2
     assert "have no response in common: the first has eval_mse, the second train_mse" in done.stderr
@@ -185,12 +185,14 @@ def test_report_prints_one_table_and_writes_nothing(smoke: Smoke) -> None:
 
 
 def test_report_prints_one_table_for_people(smoke: Smoke) -> None:
-    """Nothing but the table, ready to be pasted."""
+    """Nothing but the table and its notes, ready to be pasted."""
     done = kdrun("report", smoke[0], "--format", "markdown", "--table", "effects")
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert len(lines) == 2 + 7
-    assert all(line.startswith("| ") and line.endswith(" |") for line in lines)
+    rows, _, notes = done.stdout.partition("\n\n")
+    assert len(rows.splitlines()) == 2 + 7
+    assert all(line.startswith("| ") and line.endswith(" |") for line in rows.splitlines())
+    assert "|" not in notes
+    assert "results_digest" not in notes
 
 
 def test_an_unknown_table_is_a_usage_error(smoke: Smoke) -> None:
