@@ -176,7 +176,9 @@ def _console() -> Console:
 
 
 def _print_results(found: Results) -> None:
-    from kdrun.report.tables import criteria_rich, effects_rich, hypotheses_rich, treatment_table
+    from kdrun.report.effect_tables import effects_rich
+    from kdrun.report.treatment_tables import treatment_table
+    from kdrun.report.verdict_tables import criteria_rich, hypotheses_rich
 
     console = _console()
     console.print(treatment_table(found.analysis, found.study.title or found.study.study, console.width))

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from kdrun.report.document import records
-from kdrun.report.tables import Sheet, rich_table
+from kdrun.report.sheet import Sheet, rich_table
 from kdrun.report.text import estimate, heading, plain, significant
 from kdrun.stats.compare import DIFFERENT, IDENTICAL, Comparison
 

@@ -16,17 +16,11 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from kdrun.report.tables import (
-    MOST_TREATMENTS,
-    VERDICTS_ARE,
-    Sheet,
-    anova_sheet,
-    complete_effects_sheet,
-    effects_sheet,
-    hypothesis_number,
-    treatment_sheet,
-)
+from kdrun.report.effect_tables import anova_sheet, complete_effects_sheet, effects_sheet
+from kdrun.report.sheet import Sheet
 from kdrun.report.text import plain, plain_lines
+from kdrun.report.treatment_tables import MOST_TREATMENTS, treatment_sheet
+from kdrun.report.verdict_tables import VERDICTS_ARE, hypothesis_number
 from kdrun.report.wording import counts_of_runs, judged, origin, scales, verdict_counts, what_matters
 from kdrun.stats.analysis import Analysis
 

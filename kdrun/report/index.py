@@ -16,7 +16,7 @@ from rich.table import Table
 from kdrun.errors import UsageError
 from kdrun.files import write_text
 from kdrun.report.html import SHORT_DIGEST, render
-from kdrun.report.tables import Sheet, markdown_table, rich_table
+from kdrun.report.sheet import Sheet, markdown_table, rich_table
 from kdrun.report.text import estimate, heading, markdown
 from kdrun.report.wording import VERDICTS, verdict_counts
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from kdrun.report.tables import Sheet
+from kdrun.report.sheet import Sheet
 from kdrun.report.text import plain
 
 SPECIAL = {

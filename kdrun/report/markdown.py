@@ -6,16 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from kdrun.report.tables import (
-    VERDICTS_ARE,
-    complete_effects_sheet,
-    criteria_markdown,
-    effects_sheet,
-    hypothesis_number,
-    markdown_table,
-    treatment_markdown,
-)
+from kdrun.report.effect_tables import complete_effects_sheet, effects_sheet
+from kdrun.report.sheet import markdown_table
 from kdrun.report.text import code, markdown
+from kdrun.report.treatment_tables import treatment_markdown
+from kdrun.report.verdict_tables import VERDICTS_ARE, criteria_markdown, hypothesis_number
 from kdrun.report.wording import Statement, counts_of_runs, judged, origin, scales, verdict_counts, what_matters
 from kdrun.stats.analysis import Analysis
 

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from kdrun.report.document import records
-from kdrun.report.tables import Sheet, rich_table
+from kdrun.report.sheet import Sheet, rich_table
 from kdrun.report.text import counted, heading, plain, plain_lines, significant
 from kdrun.stats.terms import Member, Term, Terms
 from kdrun.study.fraction import NUMERALS, Word

@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from kdrun.report.tables import VERDICTS_ARE, replicates_of, robust
+from kdrun.report.effect_tables import replicates_of, robust
 from kdrun.report.text import counted, estimate, heading, joined, significant
+from kdrun.report.verdict_tables import VERDICTS_ARE
 from kdrun.stats.analysis import Analysis
 from kdrun.stats.effects import OMNIBUS
 from kdrun.stats.scales import Layout, Response

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -15,11 +15,14 @@ import pyarrow.parquet as pq
 
 from kdrun.errors import UsageError
 from kdrun.files import replacing, write_bytes, write_text
+from kdrun.report.effect_tables import anova_sheet, effects_sheet
 from kdrun.report.html import report_html
 from kdrun.report.latex import latex_table
 from kdrun.report.markdown import report_text
-from kdrun.report.tables import SHEETS, markdown_table
+from kdrun.report.sheet import Sheet, markdown_table
 from kdrun.report.text import spreadsheet, spreadsheet_column
+from kdrun.report.treatment_tables import treatment_sheet
+from kdrun.report.verdict_tables import criteria_sheet, hypotheses_sheet
 from kdrun.stats.analysis import Analysis
 
 if TYPE_CHECKING:
@@ -31,6 +34,13 @@ HISTORY_SCHEMA = pa.schema(
 TextFormat = Literal["csv", "markdown", "latex"]
 TableFormat = Literal["csv", "parquet", "markdown", "latex"]
 ENDINGS: Mapping[str, str] = {"markdown": "md", "latex": "tex"}
+SHEETS: Mapping[str, Callable[[Analysis], Sheet]] = {
+    "treatments": treatment_sheet,
+    "effects": effects_sheet,
+    "anova": anova_sheet,
+    "hypotheses": hypotheses_sheet,
+    "criteria": criteria_sheet,
+}
 
 
 def write_report(

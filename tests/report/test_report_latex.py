@@ -10,7 +10,9 @@ import pytest
 from judged_studies import HOSTILE, judged
 
 from kdrun.report.latex import latex, latex_table
-from kdrun.report.tables import SHEETS, Sheet, treatment_sheet
+from kdrun.report.sheet import Sheet
+from kdrun.report.treatment_tables import treatment_sheet
+from kdrun.report.write import SHEETS
 from kdrun.stats.analysis import Analysis
 
 SPECIAL = r"a & 5% of $x$ #1 eval_mse {b} ~ ^ \textbf < > | \" `"

@@ -48,14 +48,15 @@ def test_a_run_without_a_network_shows_nothing(finished):
 
 
 def test_every_kind_of_run_demonstrates(finished):
-    """Two periods of a wave: the free run is the one-step prediction as long as inputs are given."""
+    """Three periods of a wave, time 0 after the first: until then the free run is the one-step prediction."""
     for item in finished.values():
         found = demonstrate(item.run, item.outcome.parameters)
 
         assert found.given == 63
-        assert found.time.shape == found.target.shape == found.one_step.shape == found.free.shape == (126,)
+        assert found.time.shape == found.target.shape == found.one_step.shape == found.free.shape == (189,)
         np.testing.assert_array_equal(found.free[:63], found.one_step[:63])
-        np.testing.assert_allclose(found.target, np.sin(found.time), atol=1e-5)
+        assert abs(found.time[62]) < 1e-12
+        np.testing.assert_allclose(found.target, np.sin(found.time + 6.3), atol=1e-5)
 
 
 def test_running_freely_feeds_answers_back():
@@ -74,4 +75,4 @@ def test_running_freely_feeds_answers_back():
 def test_a_wave_of_too_many_steps_is_not_demonstrated():
     """Running freely takes the square of the steps, so fine steps are refused rather than waited for."""
     assert Sine(dt=0.001).demonstrate(lambda inputs, want: {"prediction": inputs}, DTYPE) is None
-    assert len(Sine(dt=2.0).demonstrate(lambda inputs, want: {"prediction": inputs}, DTYPE).time) == 16
+    assert len(Sine(dt=2.0).demonstrate(lambda inputs, want: {"prediction": inputs}, DTYPE).time) == 24

@@ -13,22 +13,11 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 from rich.table import Table
 
-from kdrun.report.tables import (
-    LENTH_CAUTION,
-    anova_sheet,
-    complete_effects_sheet,
-    criteria_markdown,
-    criteria_rich,
-    effects_rich,
-    effects_sheet,
-    hypotheses_rich,
-    hypotheses_sheet,
-    markdown_table,
-    treatment_markdown,
-    treatment_sheet,
-    treatment_table,
-)
+from kdrun.report.effect_tables import LENTH_CAUTION, anova_sheet, complete_effects_sheet, effects_rich, effects_sheet
+from kdrun.report.sheet import markdown_table
 from kdrun.report.text import estimate
+from kdrun.report.treatment_tables import treatment_markdown, treatment_sheet, treatment_table
+from kdrun.report.verdict_tables import criteria_markdown, criteria_rich, hypotheses_rich, hypotheses_sheet
 from kdrun.stats.analysis import Analysis
 from kdrun.stats.lenth import Lenth
 

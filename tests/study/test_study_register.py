@@ -39,7 +39,10 @@ hypotheses:
   - {say: width matters most, claim: {largest_effect: width}}
   - {say: it trains, claim: {response: {where: {gradient: shaped}, below: 0.5, response: train_mse}}}
   - say: both
-    claim: {all: [{effect: {term: gradient, below: 1}}, {better: {a: {width: 32}, b: {comparator: post_training}}}]}
+    claim:
+      all:
+        - {effect: {term: gradient, below: 1}}
+        - {better: {a: {width: 32}, b: {rate: 1e-2}, response: train_mse}}
 """
 SAYS = ("wide is good", "width matters most", "it trains", "both")
 PRIMARY = ["wide is good", "width matters most", "both"]
@@ -81,6 +84,7 @@ COSMETIC = {
     "order of selected levels": changed(("{width: 32, rate: 1e-3}", "{rate: 1e-3, width: 32}")),
     "title": changed(("A title", "Another one")),
     "how a level is written": changed(("levels: [1e-3,", "levels: [0.001,"), ("rate: 1e-3}", "rate: 0.001}")),
+    "how a level of b is written": changed(("[1e-3, 1e-2,", "[1e-3, 0.01,"), ("rate: 1e-2}", "rate: 0.01}")),
     "how a bound is written": changed(("below: 1e-2", "below: 0.010")),
     "how a whole bound is written": changed(("below: 1}", "below: 1.0}")),
     "a level as text": changed(("width: 32, rate", "width: '32', rate")),
@@ -128,6 +132,11 @@ CHANGES = {
         'student.optimizer: nothing became {"clip":null}',
     ),
     "a new level": ("1e-1]", "1e-1, 1]", "factors.rate.levels: [0.001,0.01,0.1] became [0.001,0.01,0.1,1]"),
+    "the order of numbers": (
+        "[1e-3, 1e-2, 1e-1]",
+        "[1e-1, 1e-3, 1e-2]",
+        "factors.rate.levels: [0.001,0.01,0.1] became [0.1,0.001,0.01]",
+    ),
     "the order of levels": ("[16, 32]", "[32, 16]", "factors.width.levels: [16,32] became [32,16]"),
     "comparators": (
         "comparators: [post_training]",
@@ -210,12 +219,12 @@ EXPLORATORY = {
         [("  - {say: width", "  - {say: new, claim: {largest_effect: gradient}}\n  - {say: width")], ["new"]
     ),
     "removed": ([("  - {say: width matters most, claim: {largest_effect: width}}\n", "")], []),
-    "scale of one response": ([("train_mse, scale: log10", "train_mse, scale: linear")], ["it trains"]),
+    "scale of one response": ([("train_mse, scale: log10", "train_mse, scale: linear")], ["it trains", "both"]),
     "scale of the primary response": ([("eval_mse, scale: log10", "eval_mse, scale: linear")], PRIMARY),
     "direction": ([("better: lower, diverged", "better: higher, diverged")], PRIMARY),
     "stand-in": ([("value: 0.5", "value: 0.6")], PRIMARY),
     "stand-in removed": ([(", diverged: {value: 0.5}", "")], PRIMARY),
-    "stand-in added": ([("lower}", "lower, diverged: {value: 0.5}}")], ["it trains"]),
+    "stand-in added": ([("lower}", "lower, diverged: {value: 0.5}}")], ["it trains", "both"]),
     "replicates": ([("replicates: 3", "replicates: 4")], []),
     "seed": ([("seed: 7", "seed: 8")], []),
     "a level that no claim selects": ([("1e-1]", "1e-1, 1]")], []),

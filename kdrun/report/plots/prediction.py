@@ -23,8 +23,8 @@ from kdrun.report.plots.page import (
 from kdrun.report.plots.picture import Drawing, Material, Shown
 from kdrun.report.plots.style import LABEL, LINE_HEIGHT, PALE, SMALL, line_style
 from kdrun.report.plots.ticks import padded, scale_ticks
-from kdrun.report.tables import best_treatment
 from kdrun.report.text import plain
+from kdrun.report.treatment_tables import best_treatment
 from kdrun.stats.analysis import Analysis
 from kdrun.stats.scales import analysis_values
 from kdrun.tasks.contract import Demonstration
