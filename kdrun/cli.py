@@ -252,7 +252,7 @@ def gradcheck(as_json: Json = False) -> None:
     raise typer.Exit(0 if all(row.passed for row in rows) else 3)
 
 
-@app.command(epilog="Examples: kdrun report results/sine; kdrun report results/sine --format latex --table effects")
+@app.command(epilog="Example: kdrun report results/sine --format latex --table effects")
 def report(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="One study's folder, or a folder of them.")],
     format_: Annotated[

@@ -155,14 +155,6 @@ def test_an_added_hypothesis_is_exploratory(load: Load, folder: Path) -> None:
     assert [change["text"] for change in registration(folder)["changes"]] == ["the hypothesis 'new' was added"]
 
 
-def test_a_removed_hypothesis_is_listed(load: Load, first: Path, folder: Path) -> None:
-    """The report says that there was one more."""
-    kdrun.run(load(STUDY.rpartition("  - {say")[0]), folder.parent, workers=1)
-    assert exploratory(folder) == {"the rate matters most": False}
-    assert "slow is bad' was removed" in (folder / "report.md").read_text()
-    assert tables(folder) == tables(first)
-
-
 def test_running_the_first_study_again_makes_it_confirmatory_again(load: Load, folder: Path) -> None:
     """Both changes stay listed, each once however often it is run."""
     for text in (OTHER, OTHER, STUDY):
@@ -170,13 +162,6 @@ def test_running_the_first_study_again_makes_it_confirmatory_again(load: Load, f
     assert exploratory(folder) == {"the rate matters most": False, "slow is bad": False}
     back = CHANGE.replace("0.001 became 0.002", "0.002 became 0.001")
     assert [change["text"] for change in registration(folder)["changes"]] == [CHANGE, back]
-
-
-def test_more_replicates_leave_hypotheses_confirmatory(load: Load, folder: Path) -> None:
-    """The change of the design is listed."""
-    kdrun.run(load(STUDY.replace("replicates: 2", "replicates: 3")), folder.parent, workers=1)
-    assert exploratory(folder) == {"the rate matters most": False, "slow is bad": False}
-    assert [change["text"] for change in registration(folder)["changes"]] == ["replicates: 2 became 3"]
 
 
 def test_without_a_registration_everything_is_exploratory(folder: Path) -> None:

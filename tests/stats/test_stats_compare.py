@@ -157,6 +157,12 @@ def test_runs_without_a_value_are_the_same_where_their_status_is() -> None:
     assert only(compared(a, b))["verdict"] == "different"
 
 
+def test_two_runs_without_a_value_are_the_same_whatever_their_nan_is() -> None:
+    """A table that was read from a file may hold nan with another sign."""
+    a, b = (runs([0.1, value]) for value in (np.nan, np.copysign(np.nan, -1)))
+    assert only(compared(a, b))["verdict"] == "identical"
+
+
 def test_a_diverged_run_differs_from_one_that_reached_the_stand_in() -> None:
     """The value is the same, what happened is not."""
     a, b = runs([0.1, 0.5]), runs([0.1, 0.5])
@@ -259,6 +265,13 @@ def test_a_constant_ratio_has_no_interval() -> None:
     a = np.array([0.1, 0.037, 0.0021])
     got = only(compared(runs(a), runs(3 * a)))
     np.testing.assert_allclose(got["ratio"], 3)
+    assert np.isnan([got["ci_low"], got["ci_high"], got["p_value"]]).all()
+
+
+def test_differences_that_vary_by_rounding_alone_have_no_interval() -> None:
+    """Small constant differences of large numbers."""
+    a = np.array([1000.1, 1000.2, 1000.7])
+    got = only(compared(runs(a), runs(a + 1e-10), LINEAR))
     assert np.isnan([got["ci_low"], got["ci_high"], got["p_value"]]).all()
 
 

@@ -535,7 +535,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("claims") / "study.yaml"
 
 
-@settings(max_examples=400, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(claim=CLAIM, criterion=CLAIM)
 def test_any_claim_gives_a_study_or_its_mistakes(path: Path, claim: Any, criterion: Any) -> None:
     """No traceback, whatever a claim is; what loads, loads again from its resolved form."""
