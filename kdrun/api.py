@@ -131,10 +131,11 @@ def run(
             checks = _passed(check_gradients(study, listener))
             prepare_folder(folder, study, fresh)
             _carry_out(executor, Results(folder, study), missing, checks, count, listener)
-    found = Results(folder, study)
-    if not missing and found.is_up_to_date():
-        return found
+    stored = Results(folder, study)
+    if not missing and stored.is_up_to_date():
+        return stored
     prepare_folder(folder, study, fresh=False)
+    found = Results(folder, study)
     if _asks_to_repeat(found):
         _repeat(found, count, listener)
     if not _missing(folder, study_plan.runs):

@@ -20,6 +20,7 @@ from kdrun.study.schema import Study
 
 STUDY_FILE = "study.yaml"
 REGISTRATION_FILE = "registration.json"
+SEALS = "registration"
 OURS = (STUDY_FILE, REGISTRATION_FILE, FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", "tables", "plots",
         "report.md", "report.html", "manifest.json")  # fmt: skip
 
@@ -38,13 +39,14 @@ def refuse_unfit(folder: Path, fresh: bool) -> None:
 def prepare_folder(folder: Path, study: Study, fresh: bool) -> None:
     """Make the folder ready to hold runs of `study`, emptied first where `fresh`, and write the study that runs."""
     refuse_unfit(folder, fresh)
+    earlier = _earlier(folder) if fresh else None
     if fresh:
         clear(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not Store.exists(folder):
             Store.create(folder).close()
-        _register(folder, study)
+        _register(folder, study, earlier)
         write_text(folder / STUDY_FILE, study_text(study))
     except OSError as error:
         raise UsageError(f"{folder}: results cannot be written there: {error.strerror}; nothing was run") from None
@@ -63,16 +65,34 @@ def read_registration(folder: Path) -> Registration | None:
         ) from None
 
 
-def _register(folder: Path, study: Study) -> None:
-    """Write what a study claims before its first run; afterwards, what was changed."""
+def _earlier(folder: Path) -> Registration | None:
+    """The registration that starting over makes void; None where there is none that can be read."""
+    try:
+        return read_registration(folder)
+    except UsageError:
+        return None
+
+
+def _register(folder: Path, study: Study, earlier: Registration | None) -> None:
+    """Write what a study claims before its first run; afterwards, what was changed.
+
+    The store keeps the seals of what was written, so that an edit by hand is noticed. It is told before the file
+    changes: a process killed in between leaves a file that it knows.
+    """
     with Store.open(folder) as store:
-        found = read_registration(folder)
-        has_runs = bool(store.statuses())
-        if found is None or not has_runs:
-            found = Registration.take(study, _now(), late=has_runs)
-            store.set_fact("registration", found.hash)
-    content = json.dumps(found.followed_to(study, _now()).data(), indent=2, ensure_ascii=False) + "\n"
-    write_text(folder / REGISTRATION_FILE, content)
+        before, seals, has_runs = read_registration(folder), store.fact(SEALS, []), bool(store.statuses())
+        if before is None or not has_runs:
+            found, seals = Registration.take(study, _now(), late=has_runs, earlier=earlier), []
+        else:
+            found = before.followed_to(study, _now())
+        # What follows from a file that was edited is not sealed: that would hide the edit.
+        if not seals or (before is not None and before.seal in seals):
+            store.set_fact(SEALS, [*seals, found.seal])
+        write_text(folder / REGISTRATION_FILE, _content(found))
+
+
+def _content(registration: Registration) -> str:
+    return json.dumps(registration.data(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _now() -> str:

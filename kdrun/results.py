@@ -13,7 +13,7 @@ import pandas as pd
 
 from kdrun.engine.trained import demonstrate
 from kdrun.errors import UsageError
-from kdrun.folder import REGISTRATION_FILE, STUDY_FILE, read_registration
+from kdrun.folder import REGISTRATION_FILE, SEALS, STUDY_FILE, read_registration
 from kdrun.records import GradientCheck, Outcome, Run
 from kdrun.report.document import factorial_document
 from kdrun.report.manifest import manifest
@@ -115,9 +115,9 @@ class Results:
         return [{**item, "exploratory": late} for item, late in zip(claimed, exploratory, strict=True)]
 
     def _registration_was_replaced(self) -> bool:
-        """Whether registration.json is not the one that was written before the first run."""
-        written = self.stored.facts.get("registration")
-        return self.registration is not None and written is not None and written != self.registration.hash
+        """Whether registration.json is not as kdrun wrote it."""
+        seals, found = self.stored.facts.get(SEALS), read_registration(self.folder)
+        return found is not None and seals is not None and found.seal not in seals
 
     def registered(self) -> dict[str, Any]:
         """What a report says of the registration: when, its hash, changes, and names of exploratory criteria."""
@@ -131,7 +131,9 @@ class Results:
         if found.late:
             changes.insert(0, {"time": found.registered, "text": "nothing was registered before the first run"})
         if self._registration_was_replaced():
-            changes.append({"time": "", "text": f"{REGISTRATION_FILE} is not the one written before the first run"})
+            changes.append(
+                {"time": "", "text": f"{REGISTRATION_FILE} was changed by hand"}
+            )
             exploratory = [True] * len(names)
         late = [name for name, flag in zip(names, exploratory, strict=True) if flag]
         return {"registered": found.registered, "hash": found.hash, "changes": changes, "exploratory_criteria": late}
@@ -332,7 +334,8 @@ def layout_of(study: Study) -> Layout:
             stand_in = entry.diverged.value if entry.diverged else None
             responses.append(Response(name, entry.scale, entry.better, stand_in))
         else:
-            responses.append(Response(name, study.responses[0].scale, study.responses[0].better))
+            scale, better = study.responses[0].scale, study.responses[0].better
+            responses.append(Response(name, scale, better, declared=False))
     return Layout(
         factors={name: tuple(level.text for level in factor.levels) for name, factor in study.factors.items()},
         responses=tuple(responses),

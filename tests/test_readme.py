@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import sys
 import types
@@ -81,3 +82,11 @@ def test_every_effect_that_is_quoted_is_in_the_tables():
     tables = [(ROOT / f"results/{name}/report.md").read_text().replace("\\", "") for name in ("sine", "sine_shapes")]
     assert quoted
     assert [text for text in quoted if not any(text in table for table in tables)] == []
+
+
+def test_the_verdicts_are_those_of_the_reference_results():
+    """Each verdict of the README is the one of that hypothesis, in the order of the study."""
+    with (ROOT / "results/sine/tables/hypotheses.csv").open(newline="") as file:
+        expected = [row["verdict"] for row in csv.DictReader(file)]
+    shown = re.findall(r"^\| (supported|refuted|inconclusive) \|", README, flags=re.MULTILINE)
+    assert shown == expected

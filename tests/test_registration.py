@@ -212,7 +212,7 @@ def test_a_run_does_not_mend_a_registration_that_was_written_later(load: Load, f
     kdrun.run(load(OTHER), folder.parent, workers=1)
     assert set(exploratory(folder).values()) == {True}
     for name in ("report.md", "report.html"):
-        assert "registration.json is not the one written before the first run" in (folder / name).read_text()
+        assert "registration.json was changed by hand" in (folder / name).read_text()
 
 
 @pytest.mark.parametrize(
@@ -288,14 +288,23 @@ def test_before_the_first_run_hypotheses_are_free(load: Load, folder: Path) -> N
 
 
 def test_fresh_registers_anew(load: Load, folder: Path) -> None:
-    """The runs are gone, and with them what was known of them."""
+    """The runs are gone; what differs from the registration that is gone with them is listed."""
     before = registration(folder)
     kdrun.run(load(OTHER), folder.parent, workers=1, fresh=True)
     after = registration(folder)
     assert after["hash"] != before["hash"]
-    assert after["changes"] == []
+    (change,) = after["changes"]
+    assert change["text"] == f"started over; since what was registered at {before['registered']}, {CHANGE}"
     assert after["late"] is False
     assert exploratory(folder) == {"the rate matters most": False, "slow is bad": False}
+
+
+def test_a_change_that_is_taken_off_the_list_is_noticed(load: Load, folder: Path) -> None:
+    """Emptying the list of changes in registration.json makes everything exploratory."""
+    kdrun.run(load(OTHER), folder.parent, workers=1)
+    assert list(exploratory(folder).values()) == [False, True]
+    tampered(folder, lambda data: data.update(changes=[]))
+    assert Results.open(folder).verdicts["exploratory"].tolist() == [True, True]
 
 
 def test_a_cosmetic_edit_of_the_file_changes_nothing(load: Load, first: Path, folder: Path) -> None:

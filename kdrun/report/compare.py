@@ -20,9 +20,21 @@ def compare_rich(comparison: Comparison) -> RenderableType:
     """The table of differences, and one line that says whether there are any."""
     verdicts = comparison.table["verdict"].value_counts()
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
-    line = "identical: the same runs with the same bits" if comparison.identical else f"not identical: {counts}"
+    line = f"not identical: {counts}{_alone(comparison)}"
+    if comparison.same_responses:
+        line = "identical: the same runs with the same bits"
+    if comparison.same_responses and not comparison.identical:
+        names = ", ".join(response.name for response in comparison.responses)
+        line = f"not identical: {names} is the same in every run, but the results digests differ"
     title = f"B against A: A is {comparison.names[0]}, B is {comparison.names[1]}"
     return Group(rich_table(compare_sheet(comparison), title), Text(plain(line)))
+
+
+def _alone(comparison: Comparison) -> str:
+    """How many replicates one of the two has alone, where both have the rest."""
+    counts = {words: int(comparison.table[key].max(skipna=True)) for key, words in ALONE.items()}
+    extra = [f"replicates {words}" for words, most in counts.items() if most]
+    return f"; {', '.join(extra)}" if extra else ""
 
 
 def compare_sheet(comparison: Comparison) -> Sheet:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from kdrun.report.aliases import design_kind
+from kdrun.report.outcomes import bias, judged_responses, replicates_of, without_value
 from kdrun.report.sheet import Sheet, left_out, rich_table
 from kdrun.report.text import estimate, heading, significant
 from kdrun.report.treatment_tables import TERMINAL_ROWS
@@ -84,10 +86,15 @@ def _effect_notes(analysis: Analysis) -> tuple[str, ...]:
     notes = [f"{_scale_names(analysis)}; {_effects_are(analysis)}"]
     notes += [] if analysis.layout.screening else [EFFECT_IS]
     notes += [CONTRAST_IS] if (analysis.effects["contrast"] == OMNIBUS).any() else []
-    return (*notes, *lenth_notes(analysis), *analysis.notes)
+    notes += [ALIASED[kind]] if (kind := design_kind(analysis)) in ALIASED else []
+    return (*notes, *bias(analysis, judged_responses(analysis)), *lenth_notes(analysis), *analysis.notes)
 
 
 EFFECT_IS = "An effect is second level minus first; an interaction half the difference of the simple effects."
+ALIASED = {
+    "fraction": "Effects joined by + and - have one estimate together: this fraction cannot tell them apart.",
+    "screening": "Each effect holds shares of interactions, which a screening design cannot tell from it.",
+}
 CONTRAST_IS = (
     "A contrast in brackets is its first level minus its second; omnibus is the test of all contrasts of a term."
 )
@@ -104,20 +111,24 @@ def _effects_are(analysis: Analysis) -> str:
     if analysis.effects["estimate"].isna().all():
         return "no replicate is complete, so there are no estimates."
     if not len(df):
-        return f"{'one replicate, so ' if replicates_of(analysis) == 1 else ''}no intervals and no tests."
+        return f"{_why_no_interval(analysis)}no intervals and no tests."
     if robust(analysis):
         return (
-            "least squares with replicate effects over all runs that there are, 95% t intervals from CR2 with"
-            f" Bell–McCaffrey degrees of freedom ({_between(df)}), because runs are missing."
+            "least squares with replicate effects over all runs that have a value, 95% t intervals from CR2 with"
+            f" Bell–McCaffrey degrees of freedom ({_between(df)}), because"
+            f" {without_value(analysis, judged_responses(analysis)) or 'runs have no value'}."
         )
     freedom = f"{_between(df)} degree{'' if max(df) == 1 else 's'} of freedom"
     over = f" over the {int(max(df)) + 1} complete replicates" if len(df) == 1 else ""
     return f"each effect estimated inside every replicate, 95% t intervals with {freedom}{over}."
 
 
-def replicates_of(analysis: Analysis) -> int:
-    """How many replicates were planned."""
-    return len(analysis.runs["replicate"].unique())
+def _why_no_interval(analysis: Analysis) -> str:
+    """What keeps all effects from having one, and how they are estimated then, as the begin of a sentence."""
+    if replicates_of(analysis) == 1:
+        return "one replicate, so "
+    absent = without_value(analysis, judged_responses(analysis))
+    return f"least squares over the runs that have a value; {absent}: " if absent else ""
 
 
 def robust(analysis: Analysis) -> bool:

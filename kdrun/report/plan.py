@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from itertools import islice
 from typing import Any
 
@@ -12,15 +11,15 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from kdrun.report.aliases import MOST_ALIASES, alias_words, class_words, is_aliased, listed, screened
 from kdrun.report.document import records
 from kdrun.report.sheet import Sheet, rich_table
 from kdrun.report.text import counted, heading, plain, plain_lines, significant
-from kdrun.stats.terms import Member, Term, Terms
+from kdrun.stats.terms import Terms
 from kdrun.study.fraction import NUMERALS, Word
 from kdrun.study.plan import Plan
 
 MOST_ROWS = 50
-MOST_ALIASES = 6
 STREAMS = "a random stream is keyed by (seed, replicate, purpose), so the runs of a replicate share their streams"
 
 
@@ -185,14 +184,13 @@ def alias_lines(outlook: Outlook) -> list[str]:
 
     Classes of main effects and two-factor interactions are shown; JSON holds all of them.
     """
-    partial: dict[str, list[str]] = {name: [] for name in outlook.terms.names}
-    for term, alias, share in outlook.partial_aliases():
-        partial[term].append(_share(share, alias))
-    screened = [f"  {term} {_listed(aliases)}" for term, aliases in partial.items() if aliases]
     if outlook.screening:
         head = "Aliases: the estimate of a main effect holds these shares of two-factor interactions"
-        return [head, *screened[:MOST_ROWS], *_more(screened)]
-    classes = [f"  {_class_line(term)}" for term in outlook.terms.terms if _is_aliased(term) and term.order <= 2]
+        found = screened(outlook.terms).items()
+        lines = [f"  {term} {listed(alias_words(*pair) for pair in pairs)}" for term, pairs in found]
+        return [head, *lines[:MOST_ROWS], *_more(lines)]
+    aliased = [term for term in outlook.terms.terms if is_aliased(term) and term.order <= 2]
+    classes = [f"  {' '.join(class_words(term))}" for term in aliased]
     if not classes:
         return []
     return [f"Aliases: {_relation(outlook)}", *classes[:MOST_ROWS], *_more(classes)]
@@ -220,32 +218,6 @@ def _word_text(word: Word, names: Sequence[str]) -> str:
     return f"{'' if word.sign > 0 else '-'}{':'.join(names[factor] for factor in word.factors)}"
 
 
-def _is_aliased(term: Term) -> bool:
-    return len(term.members) > 1 or term.uncounted > 0
-
-
-def _class_line(term: Term) -> str:
-    first, *others = term.members
-    signed = [_signed(member) for member in others[:MOST_ALIASES]]
-    more = len(others) - len(signed) + term.uncounted
-    return " ".join([first.name, *signed, *([f"… and {more:,} more"] if more else [])])
-
-
-def _signed(member: Member) -> str:
-    return f"{'+' if member.sign > 0 else '-'} {member.name}"
-
-
-def _share(share: float, alias: str) -> str:
-    """`- 1/3 gradient:width`."""
-    part = Fraction(abs(share)).limit_denominator(1000)
-    return f"{'+' if share > 0 else '-'} {'' if part == 1 else f'{part} '}{alias}"
-
-
-def _listed(aliases: Sequence[str]) -> str:
-    more = [f"… and {len(aliases) - MOST_ALIASES:,} more"] if len(aliases) > MOST_ALIASES else []
-    return " ".join([*aliases[:MOST_ALIASES], *more])
-
-
 def plan_document(outlook: Outlook) -> dict[str, Any]:
     """What `kdrun plan --json` prints. It holds no nan: null stands for it."""
     planned, study = outlook.plan, outlook.plan.study
@@ -268,7 +240,7 @@ def plan_document(outlook: Outlook) -> dict[str, Any]:
         "aliases": {
             term.name: [f"{'' if member.sign > 0 else '-'}{member.name}" for member in term.members]
             for term in outlook.terms.terms
-            if _is_aliased(term)
+            if is_aliased(term)
         },
         "partial_aliases": [
             {"term": term, "alias": alias, "coefficient": share} for term, alias, share in outlook.partial_aliases()

@@ -13,6 +13,9 @@ ACRONYMS = frozenset({"mse", "rmse", "mae", "kl", "auc", "cka"})
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # Numbers in between are written without an exponent.
 SMALLEST, LARGEST = 1e-4, 1e4
+# Beside numbers with exponents those in between have none; beside numbers without, those outside of FAR have one.
+READABLE = (0.1, 1e3)
+FAR = (1e-6, 1e6)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -97,16 +100,39 @@ def significant(value: float, scientific: bool | None = None) -> str:
 
 def is_scientific(values: Iterable[float]) -> bool:
     """Whether numbers that stand together need exponents: all of them have one, or none."""
-    sizes = [abs(value) for value in values if math.isfinite(value) and value]
-    return any(not SMALLEST <= size < LARGEST for size in sizes)
+    return any(not SMALLEST <= size < LARGEST for size in _sizes(values))
+
+
+def column_style(values: Iterable[float]) -> bool | None:
+    """Whether the numbers of a column all have exponents, or none has; None where each has its own style.
+
+    One huge number among ordinary ones is no reason to write `1.68e0`.
+    """
+    sizes = _sizes(values)
+    if not is_scientific(sizes):
+        return False
+    return True if max(sizes) < READABLE[0] or min(sizes) >= READABLE[1] else None
+
+
+def _sizes(values: Iterable[float]) -> list[float]:
+    return [abs(value) for value in values if math.isfinite(value) and value]
 
 
 def estimate(mean: float, low: float, high: float, scientific: bool | None = None, between: str = " ") -> str:
-    """A mean and, where there is one, its interval: `0.000521 [0.000412, 0.000660]`; a dash for no mean."""
+    """A mean and, where there is one, its interval: `0.000521 [0.000412, 0.000660]`; a dash for no mean.
+
+    Bounds are written as the mean is, unless they are far from it.
+    """
     if math.isnan(mean):
         return "–"
-    if math.isnan(low):
-        return significant(mean, scientific)
     if scientific is None:
         scientific = is_scientific([mean])
-    return f"{significant(mean, scientific)}{between}[{significant(low, scientific)}, {significant(high, scientific)}]"
+    bounds = "" if math.isnan(low) else f"{between}[{_bound(low, scientific)}, {_bound(high, scientific)}]"
+    return f"{significant(mean, scientific)}{bounds}"
+
+
+def _bound(value: float, scientific: bool) -> str:
+    size = abs(value)
+    if scientific:
+        return significant(value, not READABLE[0] <= size < READABLE[1])
+    return significant(value, size > 0 and not FAR[0] <= size < FAR[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from kdrun.report.outcomes import replicates_of, stand_ins, weak_stand_ins
 from kdrun.report.sheet import Sheet, left_out, markdown_table, natural_width, rich_table
-from kdrun.report.text import counted, estimate, heading, is_scientific
+from kdrun.report.text import column_style, counted, estimate, heading, joined
 from kdrun.stats.analysis import Analysis
 from kdrun.stats.frame import BASELINE, BASELINE_RATIO
 from kdrun.stats.scales import Layout, Response
@@ -39,7 +41,8 @@ def treatment_markdown(analysis: Analysis) -> str:
 def treatment_sheet(analysis: Analysis, narrow: bool = False, limit: int | None = None) -> Sheet:
     """One row per treatment, then the comparators. Columns: Treatment, factors, responses, ratios.
 
-    Of more than `limit` treatments the first are shown, and the best.
+    Where some row has fewer values of the primary response than there are replicates, `n` before the responses says how
+    many. Of more than `limit` treatments the first are shown, and the best.
     """
     layout = analysis.layout
     best = best_treatment(analysis)
@@ -47,21 +50,20 @@ def treatment_sheet(analysis: Analysis, narrow: bool = False, limit: int | None 
     shown = [row for row in _records(analysis.treatments) if limit is None or row["position"] < limit]
     if best is not None and best >= len(shown):
         shown.append(_records(analysis.treatments.iloc[[best]])[0] | {"position": best})
+    others = _records(analysis.comparators)
     rows = [_treatment_row(row, style, best) for row in shown]
-    comparators = [_comparator_row(row, style) for row in _records(analysis.comparators)]
-    names = ("treatment", *layout.factors, *(response.name for response in layout.columns))
+    names = ("treatment", *layout.factors, *(["n"] if style.counts else []))
+    values = [tuple(row[f"{response.name}_mean"] for row in (*shown, *others)) for response in layout.columns]
+    values = [*([tuple(float(row["replicates"]) for row in (*shown, *others))] if style.counts else []), *values]
     first = 1 + len(layout.factors)
     return Sheet(
-        headings=tuple(heading(name) for name in names),
-        rows=(*rows, *comparators),
-        numeric=frozenset(range(first, len(names))),
+        headings=(*(name if name == "n" else heading(name) for name in names), *map(heading, style.columns)),
+        rows=(*rows, *(_comparator_row(row, style) for row in others)),
+        numeric=frozenset(range(first, first + len(values))),
         stressed=frozenset(place for place, row in enumerate(shown) if row["position"] == best),
-        ruled=frozenset({len(rows) - 1}) if comparators else frozenset(),
-        notes=(*_notes(analysis, best), *left_out(len(shown), len(analysis.treatments), "treatment")),
-        values={
-            first + place: tuple(row[f"{response.name}_mean"] for row in (*shown, *_records(analysis.comparators)))
-            for place, response in enumerate(layout.columns)
-        },
+        ruled=frozenset({len(rows) - 1}) if others else frozenset(),
+        notes=(*_notes(analysis, style, best), *left_out(len(shown), len(analysis.treatments), "treatment")),
+        values=dict(enumerate(values, first)),
     )
 
 
@@ -86,23 +88,28 @@ def _treatment_row(row: dict[str, Any], style: Style, best: int | None) -> tuple
         values[layout.primary.name] = style.between.join([f"{mean}*", *rest])
     if row["treatment"] == BASELINE and row.get(f"{BASELINE_RATIO}_mean") == 1:
         values[BASELINE_RATIO] = f"1{style.between}(reference)"
-    return (str(row["treatment"]), *(row[factor] for factor in layout.factors), *values.values())
+    return (str(row["treatment"]), *style.head(row), *values.values())
 
 
 def _comparator_row(row: dict[str, Any], style: Style) -> tuple[str, ...]:
     # The longest word sets the width of the column.
     name = row["comparator"].replace("_", "_\n") if style.between == "\n" else row["comparator"]
     values = (style.value(row, response) for response in style.layout.columns)
-    return (name, *(row[factor] for factor in style.layout.factors), *values)
+    return (name, *style.head(row), *values)
 
 
 @dataclass(frozen=True)
 class Style:
-    """How the numbers of a table are written: what stands before an interval, and which columns have exponents."""
+    """How a table is written.
+
+    What stands before an interval, which columns have exponents (None: each cell decides), and whether rows say how
+    many replicates they have.
+    """
 
     layout: Layout
     between: str
-    scientific: frozenset[str]
+    scientific: Mapping[str, bool | None]
+    counts: bool
 
     @classmethod
     def of(cls, analysis: Analysis, narrow: bool) -> Style:
@@ -110,31 +117,71 @@ class Style:
         frames = [frame for frame in (analysis.treatments, analysis.comparators) if len(frame)]
         means = {response.name: f"{response.name}_mean" for response in analysis.layout.columns}
         values = {name: [value for frame in frames for value in frame[mean]] for name, mean in means.items()}
-        scientific = frozenset(name for name, found in values.items() if is_scientific(found))
-        return cls(analysis.layout, "\n" if narrow else " ", scientific)
+        scientific = {name: column_style(found) for name, found in values.items()}
+        counts = any((frame["replicates"] < replicates_of(analysis)).any() for frame in frames)
+        return cls(analysis.layout, "\n" if narrow else " ", scientific, counts)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the responses and ratios."""
+        return [response.name for response in self.layout.columns]
+
+    def head(self, row: dict[str, Any]) -> list[str]:
+        """The levels of a row, and how many replicates it has where rows say that."""
+        return [*(row[factor] for factor in self.layout.factors), *([str(row["replicates"])] if self.counts else [])]
 
     def value(self, row: dict[str, Any], response: Response) -> str:
         """The cell of one response."""
         mean, low, high = (row[f"{response.name}_{key}"] for key in ("mean", "ci_low", "ci_high"))
         if mean == low == high == 1 and response.name in self.layout.ratios:
             return "identical"
-        return estimate(mean, low, high, response.name in self.scientific, self.between)
+        return estimate(mean, low, high, self.scientific[response.name], self.between)
 
 
-def _notes(analysis: Analysis, best: int | None) -> list[str]:
-    layout = analysis.layout
-    replicates = analysis.runs["replicate"].nunique()
-    kinds = dict.fromkeys(MEANS[response.scale] for response in layout.responses)
-    kind = " and ".join(kinds)
-    what = f"{kind[:1].upper()}{kind[1:]} over {counted(replicates, 'replicate')}"
-    notes = [f"{what} with 95% t intervals." if replicates > 1 else f"{what}: no intervals."]
-    if layout.ratios:
+def _notes(analysis: Analysis, style: Style, best: int | None) -> list[str]:
+    several = replicates_of(analysis) > 1
+    primary = heading(analysis.layout.primary.name)
+    notes = [_numbers_are(analysis, style)]
+    if several and analysis.layout.ratios:
         notes.append("Ratios are paired within replicates.")
-    if replicates > 1 and _has_bare_means(analysis):
+    if several and style.counts:
+        notes.append(f"n is the number of replicates with a value of {primary}.")
+    if several and _has_bare_means(analysis):
         notes.append("No interval stands where replicates do not vary, or only one has a value.")
     if best is not None:
-        notes.append(f"* best treatment by {heading(layout.primary.name)}.")
+        notes.append(f"* best treatment by {primary}{of_fewer(analysis, best)}.")
     return [*notes, *_endings(analysis)]
+
+
+def of_fewer(analysis: Analysis, treatment: int) -> str:
+    """`, of 2 of 5 replicates` for the row of a treatment that lacks values; empty for a complete one."""
+    count, planned = int(analysis.treatments["replicates"].iloc[treatment]), replicates_of(analysis)
+    return f", of {count} of {planned} replicates" if count < planned else ""
+
+
+def _numbers_are(analysis: Analysis, style: Style) -> str:
+    """Which column holds which kind of mean, over how many replicates."""
+    replicates = replicates_of(analysis)
+    if replicates == 1:
+        return "Values of 1 replicate: no intervals."
+    kinds: dict[str, list[str]] = {}
+    for response in analysis.layout.responses:
+        kinds.setdefault(MEANS[response.scale], []).append(heading(response.name))
+    ratios = [heading(name) for name in analysis.layout.ratios]
+    if len(kinds) > 1 and ratios:
+        kinds.setdefault(MEANS["log10"], []).extend(ratios)
+    kind = (
+        joined(kinds) if len(kinds) == 1 else ", ".join(f"{kind} of {joined(of)}" for kind, of in kinds.items()) + ","
+    )
+    fewer = style.counts or _lacks_diverged(analysis)
+    over = f"over {'up to ' if fewer else ''}{counted(replicates, 'replicate')} with 95% t intervals."
+    return f"{kind[:1].upper()}{kind[1:]} {over}"
+
+
+def _lacks_diverged(analysis: Analysis) -> bool:
+    """Whether runs diverged that a response shown has no stand-in for."""
+    lacks = any(response.stand_in is None for response in analysis.layout.responses)
+    return lacks and bool(analysis.counts["diverged"].any())
 
 
 def _has_bare_means(analysis: Analysis) -> bool:
@@ -157,10 +204,6 @@ def _endings(analysis: Analysis) -> list[str]:
         bad = [f"{row[status]} {status}" for status in ("diverged", "failed", "missing") if row[status]]
         if bad and row["kind"] == "treatment":
             lines.append(f"Treatment {row['treatment']}: {', '.join(bad)}.")
-    stand_in = analysis.layout.primary.stand_in
     if totals["diverged"]:
-        counted = (
-            "are left out" if stand_in is None else f"count as {heading(analysis.layout.primary.name)} {stand_in:g}"
-        )
-        lines.append(f"Diverged runs {counted}.")
-    return lines
+        lines.append(f"Diverged runs {stand_ins(analysis, analysis.layout.responses)}.")
+    return [*lines, *(weak_stand_ins(analysis) if totals["diverged"] else [])]

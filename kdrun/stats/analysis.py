@@ -25,12 +25,14 @@ from kdrun.stats.verdicts import criteria_table, hypotheses_table
 class Analysis:
     """The tables of a study; the columns of each are described where it is made.
 
+    `terms` are the main effects and interactions that its treatments can tell;
     `complete_effects` are the effects from the complete replicates alone, where others have holes, and empty where
     nothing is missing; `lenth` has Lenth's limits by response, where there is one replicate; `hypotheses` has a column
     `evidence` beside those of hypotheses.csv; `notes` are sentences about what could not be computed, and why.
     """
 
     layout: Layout
+    terms: Terms
     runs: pd.DataFrame
     treatments: pd.DataFrame
     comparators: pd.DataFrame
@@ -75,6 +77,7 @@ def analyse(
     contrasts = {name: known.contrasts(name) for name in layout.judged}
     return Analysis(
         layout=layout,
+        terms=known.terms,
         runs=table,
         treatments=treatment_summary(table, layout),
         comparators=comparator_summary(table, layout),

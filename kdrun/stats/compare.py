@@ -34,8 +34,14 @@ class Comparison:
 
     @property
     def identical(self) -> bool:
-        """Whether both hold the same runs with the same responses."""
-        return bool((self.table["verdict"] == IDENTICAL).all())
+        """Whether both hold the same runs with the same bits, of every response and every trained network."""
+        return self.same_responses and self.digests[0] == self.digests[1]
+
+    @property
+    def same_responses(self) -> bool:
+        """Whether both hold the same runs with the same bits of the compared responses."""
+        alone = self.table[["only_a", "only_b"]].fillna(0).to_numpy()
+        return bool((self.table["verdict"] == IDENTICAL).all()) and not alone.any()
 
 
 def comparison_table(
@@ -46,7 +52,8 @@ def comparison_table(
     Columns: response, kind, comparator, one per factor, verdict (`identical`, `different`, `only in A`, `only in B`),
     replicates (in both), only_a and only_b (replicates of one alone), mean_a and mean_b in the response's own units,
     and of B minus A: estimate, ci_low, ci_high, p_value on the analysis scale, ratio, ratio_low, ratio_high where that
-    is logarithmic. Identical means every bit of every response, and the status, of every run. `paired` says that a
+    is logarithmic. Where replicates are paired, means and verdicts are over those that both have. Identical means the
+    status and every bit of the response, of every such run. `paired` says that a
     replicate of A and one of B share their random numbers; else the interval is Welch's.
     """
     keys = ["kind", "comparator", *factors]
@@ -78,18 +85,15 @@ def _compared(groups_a: Any, groups_b: Any, key: Any, response: Response, paired
         return {"verdict": f"only in {side.upper()}", "replicates": 0, f"mean_{side}": mean, f"only_{side}": len(rows)}
     a, b = (rows.set_index("replicate").sort_index() for rows in (a, b))
     both = a.index.intersection(b.index)
+    counts = {"replicates": len(both), "only_a": len(a) - len(both), "only_b": len(b) - len(both)}
+    shared_a, shared_b = a.loc[both], b.loc[both]
+    if paired and len(both):
+        a, b = shared_a, shared_b
     y_a, y_b = _y(a, response), _y(b, response)
-    same = len(both) == len(a) == len(b) and _same(a, b, response)
-    found = _paired(a.loc[both], b.loc[both], response) if paired else _welch(y_a, y_b)
-    return {
-        "verdict": IDENTICAL if same else DIFFERENT,
-        "replicates": len(both),
-        "only_a": len(a) - len(both),
-        "only_b": len(b) - len(both),
-        "mean_a": _mean(y_a, response),
-        "mean_b": _mean(y_b, response),
-        **_numbers(found, response),
-    }
+    same = len(a) == len(b) == len(both) and _same(a, b, response)
+    found = _paired(shared_a, shared_b, response) if paired else _welch(y_a, y_b)
+    means = {"mean_a": _mean(y_a, response), "mean_b": _mean(y_b, response)}
+    return {"verdict": IDENTICAL if same else DIFFERENT, **counts, **means, **_numbers(found, response)}
 
 
 def _y(rows: pd.DataFrame, response: Response) -> Floats:

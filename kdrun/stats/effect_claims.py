@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kdrun.stats.effects import Contrasts
-from kdrun.stats.findings import Estimate, Finding, Known, Verdict, difference_words, interval, number
+from kdrun.stats.findings import Estimate, Finding, Known, Verdict, counted, difference_words, interval, number
 from kdrun.stats.intervals import Intervals
 from kdrun.stats.response_claims import difference_bound
 from kdrun.stats.scales import Floats
@@ -22,15 +22,15 @@ def effect(argument: Mapping[str, Any], known: Known, alpha: float) -> Finding:
     """
     chosen = known.response(argument)
     contrasts = known.contrasts(chosen.name)
-    place = find_contrast(contrasts, argument["term"], argument.get("contrast"))
-    if place is None:
+    found = find_contrast(contrasts, argument["term"], argument.get("contrast"))
+    if found is None:
         return Finding("inconclusive", f"{argument['term']} cannot be estimated in this design")
-    estimate = Estimate.of(contrasts.intervals(contrasts.single(place)[None, :], 1 - alpha))
+    estimate = found.estimate(alpha)
     low, high = (difference_bound(bound, chosen) if np.isfinite(bound) else bound for bound in _bounds(argument))
     shown = estimate.as_ratio(chosen)
     evidence = (
-        f"{_name(contrasts, place)} on {chosen.name}: a {difference_words(chosen)} of {interval(*shown)} over"
-        f" {estimate.replicates} replicates, against {_limits(argument)}{estimate.obstacle}"
+        f"{found.name} on {chosen.name}: {difference_words(chosen)} of {interval(*shown)} over"
+        f" {counted(estimate.replicates)}, against {_limits(argument)}{estimate.obstacle}"
     )
     return Finding(estimate.verdict(low, high), evidence, *shown, estimate.replicates)
 
@@ -51,16 +51,38 @@ def _limits(argument: Mapping[str, Any]) -> str:
     return f"below {number(high)}" if np.isfinite(high) else f"above {number(low)}"
 
 
-def find_contrast(contrasts: Contrasts, name: str, label: str | None) -> int | None:
-    """The position of a contrast, by the name of its term or of an effect in it, and its label."""
-    term = contrasts.terms.find(name)
-    wanted = (term, label or "")
-    return next((place for place, found in enumerate(contrasts.terms.contrasts) if found == wanted), None)
+@dataclass(frozen=True)
+class Chosen:
+    """One contrast as a claim names it; `sign` is that of the named effect in an estimate shared with others."""
+
+    contrasts: Contrasts
+    place: int
+    name: str
+    sign: int = 1
+
+    @property
+    def combination(self) -> Floats:
+        """The combination [C] of contrasts that it is."""
+        return self.sign * self.contrasts.single(self.place)
+
+    def estimate(self, alpha: float) -> Estimate:
+        """Its estimate with an interval at level 1 − α."""
+        return Estimate.of(self.contrasts.intervals(self.combination[None, :], 1 - alpha))
 
 
-def _name(contrasts: Contrasts, place: int) -> str:
-    term, label = contrasts.terms.contrasts[place]
-    return f"{contrasts.terms.names[term]} ({label})" if label else contrasts.terms.names[term]
+def find_contrast(contrasts: Contrasts, name: str, label: str | None) -> Chosen | None:
+    """A contrast by the name of its term or of an effect in it, and its label; None where there is none."""
+    index = contrasts.terms.find(name)
+    if index is None:
+        return None
+    place = next((i for i, found in enumerate(contrasts.terms.contrasts) if found == (index, label or "")), None)
+    term, factors = contrasts.terms.terms[index], name.split(":")
+    shown = term.seen_from(factors).name
+    return None if place is None else Chosen(contrasts, place, _labelled(shown, label), term.sign_of(factors))
+
+
+def _labelled(name: str, label: str | None) -> str:
+    return f"{name} ({label})" if label else name
 
 
 def largest_effect(argument: str | Mapping[str, Any], known: Known, alpha: float) -> Finding:
@@ -74,11 +96,11 @@ def largest_effect(argument: str | Mapping[str, Any], known: Known, alpha: float
     larger, _ = race.shown(alpha)
     _, smaller = race.shown(alpha / (race.size - 1))
     verdict: Verdict = "supported" if len(larger) == race.size - 1 else "refuted" if smaller else "inconclusive"
-    estimate = Estimate.of(race.contrasts.intervals(race.contrasts.single(race.own)[None, :], 1 - alpha))
-    shown = estimate.as_ratio(race.contrasts.response)
+    estimate, response = race.own.estimate(alpha), race.own.contrasts.response
+    shown = estimate.as_ratio(response)
     evidence = (
-        f"{race.name(race.own)}: a {difference_words(race.contrasts.response)} of {interval(*shown)} over"
-        f" {estimate.replicates} replicates; shown to be {race.words(larger, smaller)}{estimate.obstacle}"
+        f"{race.own.name}: {difference_words(response)} of {interval(*shown)} over {counted(estimate.replicates)};"
+        f" {race.words(larger, smaller)}{estimate.obstacle}"
     )
     return Finding(verdict, evidence, *shown, estimate.replicates)
 
@@ -95,21 +117,20 @@ def effect_rank(argument: Mapping[str, Any], known: Known, alpha: float) -> Find
     larger, smaller = race.shown(alpha / (race.size - 1))
     low, high, rank = 1 + len(smaller), race.size - len(larger), int(argument["rank"])
     verdict: Verdict = "supported" if low == high == rank else "inconclusive" if low <= rank <= high else "refuted"
-    own = Estimate.of(race.contrasts.intervals(race.contrasts.single(race.own)[None, :], 1 - alpha))
+    estimate = race.own.estimate(alpha)
     evidence = (
-        f"{race.name(race.own)} has rank {race.rank} of {race.size}, rank interval [{low}, {high}] over"
-        f" {own.replicates} replicates; shown to be {race.words(larger, smaller)}{own.obstacle}"
+        f"{race.own.name} has rank {race.rank} of {race.size}, rank interval [{low}, {high}] over"
+        f" {counted(estimate.replicates)}; {race.words(larger, smaller)}{estimate.obstacle}"
     )
-    return Finding(verdict, evidence, float(race.rank), float(low), float(high), own.replicates)
+    return Finding(verdict, evidence, float(race.rank), float(low), float(high), estimate.replicates)
 
 
 @dataclass(frozen=True)
 class _Race:
-    """One effect, a position among contrasts, and the `others` that it is compared with in size."""
+    """One effect, and the `others` that it is compared with in size."""
 
-    contrasts: Contrasts
-    own: int
-    others: tuple[int, ...]
+    own: Chosen
+    others: tuple[Chosen, ...]
 
     @property
     def size(self) -> int:
@@ -119,31 +140,27 @@ class _Race:
     @property
     def rank(self) -> int:
         """The rank of the estimate's size, 1 for the largest."""
-        sizes = np.abs(self.contrasts.intervals().mean)
-        return 1 + int(np.sum(sizes[list(self.others)] > sizes[self.own]))
+        sizes = np.abs(self.own.contrasts.intervals().mean)
+        return 1 + int(np.sum(sizes[[other.place for other in self.others]] > sizes[self.own.place]))
 
-    def name(self, place: int) -> str:
-        """The name of an effect."""
-        return _name(self.contrasts, place)
-
-    def words(self, larger: list[int], smaller: list[int]) -> str:
-        """`larger than gradient and width`, and so on."""
+    def words(self, larger: list[str], smaller: list[str]) -> str:
+        """What was compared, and what of it was shown."""
         pairs = (("larger than", larger), ("smaller than", smaller))
-        parts = [f"{relation} {_and([self.name(place) for place in places])}" for relation, places in pairs if places]
-        return _and(parts) if parts else "neither larger nor smaller than another one"
+        parts = [f"{relation} {_and(names)}" for relation, names in pairs if names]
+        shown = f"shown to be {_and(parts)}" if parts else "not shown to be larger or smaller"
+        return f"compared with {_and([other.name for other in self.others])} it is {shown}"
 
-    def shown(self, alpha: float) -> tuple[list[int], list[int]]:
+    def shown(self, alpha: float) -> tuple[list[str], list[str]]:
         """The others that the effect is shown to be larger than, and smaller than, each pair at level α.
 
         |F| > |G| is shown when the intervals of F + G and of F − G exclude 0 on the same side, |F| < |G| when on
         different sides.
         """
-        f = self.contrasts.single(self.own)
-        others = [self.contrasts.single(other) for other in self.others]
-        sums = self.contrasts.intervals(np.array([f + g for g in others]), 1 - alpha)
-        differences = self.contrasts.intervals(np.array([f - g for g in others]), 1 - alpha)
+        f, others = self.own.combination, [other.combination for other in self.others]
+        sums = self.own.contrasts.intervals(np.array([f + g for g in others]), 1 - alpha)
+        differences = self.own.contrasts.intervals(np.array([f - g for g in others]), 1 - alpha)
         sides = _side(sums) * _side(differences)
-        larger, smaller = ([g for g, side in zip(self.others, sides, strict=True) if side == s] for s in (1, -1))
+        larger, smaller = ([g.name for g, side in zip(self.others, sides, strict=True) if side == s] for s in (1, -1))
         return larger, smaller
 
 
@@ -156,10 +173,10 @@ def _race(argument: Mapping[str, Any], known: Known) -> _Race | None:
     """An effect among the main effects of two-level factors; None where it has no estimate or stands alone."""
     contrasts = known.contrasts(known.response(argument).name)
     own = find_contrast(contrasts, argument["term"], argument.get("contrast"))
-    entries = enumerate(contrasts.terms.contrasts)
-    mains = [place for place, (term, label) in entries if contrasts.terms.terms[term].order == 1 and not label]
-    others = tuple(place for place in mains if place != own)
-    return _Race(contrasts, own, others) if own is not None and others else None
+    names = [name for name, levels in contrasts.terms.levels.items() if len(levels) == 2]
+    found = [find_contrast(contrasts, name, None) for name in names]
+    others = tuple(other for other in found if other is not None and (own is None or other.place != own.place))
+    return _Race(own, others) if own is not None and others else None
 
 
 def _and(names: list[str]) -> str:

@@ -7,7 +7,7 @@ a variance robust to clusters takes its place, which is the same where nothing i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
@@ -65,10 +65,15 @@ class Contrasts:
         """Intervals of combinations [m, C] of the contrasts; of each contrast by itself where none are given."""
         if not self.uses_all_runs:
             values = self.within.T if combinations is None else combinations @ self.within.T
-            return difference_intervals(values, level, magnitude=float(np.max(np.abs(self.within), initial=0.0)))
+            return difference_intervals(values, level, magnitude=self._magnitude)
         of_contrasts = self.terms.combinations
         found = self.fit.intervals(of_contrasts if combinations is None else combinations @ of_contrasts, level)
         return found if self.enough else _without_intervals(found)
+
+    @property
+    def _magnitude(self) -> float:
+        """The size of the numbers that contrasts are differences of."""
+        return float(np.max(np.abs(self.y), initial=0.0, where=~np.isnan(self.y)))
 
     @property
     def enough(self) -> bool:
@@ -83,7 +88,7 @@ class Contrasts:
 
 def _without_intervals(found: Intervals) -> Intervals:
     nothing = np.full_like(found.mean, np.nan)
-    return replace(found, low=nothing, high=nothing)
+    return Intervals(found.count, found.mean, nothing, nothing, nothing, nothing, nothing)
 
 
 def design_terms(table: pd.DataFrame, layout: Layout) -> Terms:

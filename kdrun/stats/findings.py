@@ -132,7 +132,12 @@ class Estimate:
 
 def difference_words(response: Response) -> str:
     """What a difference on the analysis scale is called."""
-    return {"log10": "ratio", "logit": "odds ratio", "linear": "difference"}[response.scale]
+    return {"log10": "a ratio", "logit": "an odds ratio", "linear": "a difference"}[response.scale]
+
+
+def counted(replicates: int) -> str:
+    """How many replicates, in a sentence."""
+    return f"{replicates} replicate{'s'[: replicates != 1]}"
 
 
 def number(value: float) -> str:

@@ -25,8 +25,8 @@ def minimum_effects(terms: Terms, replicates: int) -> pd.DataFrame:
     """Minimum detectable effects in units of σ, the deviation of a run inside its replicate. Columns: `COLUMNS`.
 
     One row per contrast. `deviation` is σ_d = σ·√(variance factor), which is 2σ/√N for two-level terms; `delta` is
-    detected with 80% power at α = 0.05, `delta_holm` at 0.05/m, the first and hardest step of Holm over m terms. nan
-    for one replicate. Upper limits and ratios, which only a pilot tells, are nan.
+    detected with 80% power at α = 0.05, `delta_holm` at 0.05/(m·c), the first and hardest step of Holm over m terms for
+    a term of c contrasts. nan for one replicate. Upper limits and ratios, which only a pilot tells, are nan.
     """
     table = _contrasts(terms, "")
     table["deviation"] = np.sqrt(terms.variance_factor)
@@ -72,7 +72,9 @@ def _contrasts(terms: Terms, response: str) -> pd.DataFrame:
 def _with_sizes(table: pd.DataFrame, tests: int, replicates: int) -> pd.DataFrame:
     """The table with the sizes that follow from its deviations."""
     plain = minimum_detectable(replicates, ALPHA)
-    strict = minimum_detectable(replicates, ALPHA / max(1, tests))
+    contrasts = table.groupby("term", sort=False)["term"].transform("size")
+    known = {size: minimum_detectable(replicates, ALPHA / (max(1, tests) * size)) for size in contrasts.unique()}
+    strict = contrasts.map(known)
     for suffix in ("", "_high"):
         deviation = table[f"deviation{suffix}"]
         table[f"delta{suffix}"], table[f"delta_holm{suffix}"] = deviation * plain, deviation * strict

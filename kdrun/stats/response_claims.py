@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from kdrun.stats.findings import Estimate, Finding, Known, Verdict, difference_words, interval, number
+from kdrun.stats.findings import Estimate, Finding, Known, Verdict, counted, difference_words, interval, number
 from kdrun.stats.intervals import Intervals, difference_intervals, t_intervals
 from kdrun.stats.scales import Floats, Response, analysis_values, from_analysis, to_analysis
 
@@ -28,8 +28,8 @@ def response(argument: Mapping[str, Any], known: Known, alpha: float) -> Finding
     verdict = estimate.verdict(*((-np.inf, threshold) if sign < 0 else (threshold, np.inf)))
     shown = _back(estimate, chosen)
     evidence = (
-        f"{chosen.name} of {_words(argument.get('where') or {})} is {interval(*shown)} over {estimate.replicates}"
-        f" replicates, against {_limit(argument)}{estimate.obstacle}"
+        f"{chosen.name} of {_words(argument.get('where') or {})} is {interval(*shown)} over"
+        f" {counted(estimate.replicates)}, against {_limit(argument)}{estimate.obstacle}"
     )
     return Finding(verdict, evidence, *shown, estimate.replicates)
 
@@ -52,9 +52,7 @@ def some_treatment(argument: Mapping[str, Any], known: Known, alpha: float) -> F
     best = int(np.nanargmin(p_values if tested else np.where(found.count > 0, -sign * found.mean, np.inf)))
     estimate = Estimate.of(found, best)
     shown = _back(estimate, chosen)
-    evidence = (
-        f"treatment {treatments[best]} has {chosen.name} {interval(*shown)} over {estimate.replicates} replicates"
-    )
+    evidence = f"treatment {treatments[best]} has {chosen.name} {interval(*shown)} over {counted(estimate.replicates)}"
     if not tested:
         evidence += ": no test without replicates that vary"
         return Finding("inconclusive", evidence, *shown, estimate.replicates)
@@ -83,7 +81,7 @@ def equivalent(argument: Mapping[str, Any], known: Known, alpha: float) -> Findi
     """
     chosen, estimate = _difference(argument, known, alpha)
     bound = difference_bound(float(argument["within"]), chosen)
-    words = f"within a {difference_words(chosen)} of {number(float(argument['within']))}"
+    words = f"within {difference_words(chosen)} of {number(float(argument['within']))}"
     return _compared(argument, chosen, estimate, estimate.verdict(-bound, bound), words)
 
 
@@ -107,10 +105,10 @@ def _compared(
 ) -> Finding:
     shown = estimate.as_ratio(chosen)
     identical = estimate.low == estimate.high == 0
-    what = "identical" if identical else f"a {difference_words(chosen)} of {interval(*shown)}"
+    what = "identical" if identical else f"{difference_words(chosen)} of {interval(*shown)}"
     evidence = (
-        f"{chosen.name} of {_words(argument['a'])} against {_words(argument['b'])}: {what} over {estimate.replicates}"
-        f" replicates ({wanted}){estimate.obstacle}"
+        f"{chosen.name} of {_words(argument['a'])} against {_words(argument['b'])}: {what} over"
+        f" {counted(estimate.replicates)} ({wanted}){estimate.obstacle}"
     )
     return Finding(verdict, evidence, *shown, estimate.replicates)
 

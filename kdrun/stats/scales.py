@@ -19,12 +19,16 @@ ScaleName = Literal["log10", "linear", "logit"]
 
 @dataclass(frozen=True)
 class Response:
-    """A measured response: the scale of its analysis, which way is better, and what stands in for a diverged run."""
+    """A measured response: the scale of its analysis, which way is better, and what stands in for a diverged run.
+
+    One that the study does not declare is shown as far as the scale has a place for it; it is no mistake where not.
+    """
 
     name: str
     scale: ScaleName = "log10"
     better: Literal["lower", "higher"] = "lower"
     stand_in: float | None = None
+    declared: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Layout:
     def response(self, name: str) -> Response:
         """The response of that name; a ratio is a response on the log10 scale."""
         if name in self.ratios:
-            return Response(name, "log10", self.primary.better)
+            return Response(name, "log10", self.primary.better, declared=False)
         return next(response for response in self.responses if response.name == name)
 
     @property
@@ -96,12 +100,14 @@ def filled(table: pd.DataFrame, response: Response) -> Floats:
 def analysis_values(table: pd.DataFrame, response: Response, values: Floats | None = None) -> Floats:
     """y [rows] on the analysis scale, nan where there is none; `values` default to `filled`.
 
-    A value that the scale has no place for is an error that names its run.
+    A value that the scale has no place for is an error that names its run, where the study declares the response.
     """
     values = filled(table, response) if values is None else values
     y: Floats = to_analysis(values, response.scale)
     wrong = np.flatnonzero(~np.isnan(values) & ~np.isfinite(y))
-    if len(wrong):
+    if not response.declared:
+        y[wrong] = np.nan
+    elif len(wrong):
         raise KdrunError(_impossible(table.iloc[wrong[0]], response, float(values[wrong[0]])))
     return y
 

@@ -80,6 +80,17 @@ class Term:
         """Whether the effect of these factors, in any order, is among its members."""
         return any(set(member.factors) == set(factors) for member in self.members)
 
+    def seen_from(self, factors: Sequence[str]) -> Term:
+        """The same class named after the effect of these factors; as it is where that is not among its members."""
+        first = next((member for member in self.members if set(member.factors) == set(factors)), self.members[0])
+        rest = [member for member in self.members if member is not first]
+        relative = tuple(Member(member.factors, member.sign * first.sign) for member in (first, *rest))
+        return Term(relative, self.contrasts, self.uncounted)
+
+    def sign_of(self, factors: Sequence[str]) -> int:
+        """The sign with which the effect of these factors is in the estimate of the term."""
+        return next((member.sign for member in self.members if set(member.factors) == set(factors)), 1)
+
 
 @dataclass(frozen=True)
 class Terms:

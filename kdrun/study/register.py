@@ -45,10 +45,12 @@ class Registration:
     late: bool = field(default=False)
 
     @classmethod
-    def take(cls, study: Study, time: str, late: bool = False) -> Registration:
-        """The registration of a study as it is now."""
+    def take(cls, study: Study, time: str, late: bool = False, earlier: Registration | None = None) -> Registration:
+        """The registration of a study as it is now; what differs from an `earlier` one, now void, is listed."""
         parts = parts_of(study)
-        return cls(time, parts, parts, late=late)
+        found = _changes(earlier.latest, parts) if earlier is not None else ()
+        anew = f"started over; since what was registered at {earlier.registered}, " if earlier is not None else ""
+        return cls(time, parts, parts, tuple({"time": time, "text": anew + text} for text in found), late)
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Registration:
@@ -63,6 +65,11 @@ class Registration:
         """SHA-256 over the parts as registered, and when."""
         text = canonical({"registered": self.registered, "late": self.late, **self.parts})
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def seal(self) -> str:
+        """SHA-256 over all of it, the list of changes too."""
+        return hashlib.sha256(canonical(self.data()).encode()).hexdigest()
 
     def data(self) -> dict[str, Any]:
         """The content of registration.json."""

@@ -212,11 +212,14 @@ def test_more_replicates_on_one_side_are_counted(draw: Any) -> None:
     np.testing.assert_allclose(got["p_value"], expected.pvalue, rtol=1e-10)
 
 
-def test_the_same_replicates_and_one_more_are_different(draw: Any) -> None:
-    """The pairs differ by 0; the study with more is another one."""
+def test_the_same_replicates_and_one_more_are_identical_where_they_meet(draw: Any) -> None:
+    """What both have is compared, means too; the study with more is another one all the same."""
     a = draw(4)
-    got = only(compared(runs(a[:3]), runs(a)))
-    assert (got["verdict"], got["replicates"], got["only_a"], got["only_b"]) == ("different", 3, 0, 1)
+    found = compared(runs(a[:3]), runs(a))
+    got = only(found)
+    assert (got["verdict"], got["replicates"], got["only_a"], got["only_b"]) == ("identical", 3, 0, 1)
+    assert got["mean_a"] == got["mean_b"]
+    assert not Comparison(("a", "b"), ("1", "1"), (), (), True, found).identical
     assert (got["estimate"], got["ci_low"], got["ci_high"]) == (0, 0, 0)
 
 

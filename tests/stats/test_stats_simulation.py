@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from null_simulation import (
     failures,
     kdruns_own,
     rows,
+    table,
 )
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -129,3 +131,10 @@ def test_nothing_but_the_mistake_is_wrong_with_a_wrong_analysis() -> None:
 def test_a_wrong_analysis_is_found_out(name: str) -> None:
     """Each known mistake misses a bound at R = 3 or at R = 10."""
     assert any(failures(WRONG[name], replicates) for replicates in REPLICATES)
+
+
+@pytest.mark.slow
+def test_the_documentation_shows_what_the_simulation_says() -> None:
+    """The table in docs/statistics.md is what the command beside it prints."""
+    page = Path(__file__).parents[2] / "docs" / "statistics.md"
+    assert table() in page.read_text()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Iterator
+from itertools import chain, combinations
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,11 +19,13 @@ from kdrun.report.plots.page import (
     y_axis,
 )
 from kdrun.report.plots.picture import Drawing, Material
-from kdrun.report.plots.style import INK, LABEL, LINE_HEIGHT, SMALL, WIDTH, fit, human, line_style, spread, widest
+from kdrun.report.plots.style import INK, LABEL, LINE_HEIGHT, SMALL, WIDTH, fit, human, line_style, spread, term_name, widest
 from kdrun.report.plots.ticks import AXIS_WORDS, MEAN_WORDS, SCALE_WORDS, Ticks, limits, scale_ticks
-from kdrun.report.plots.wide import Wide, wide_of
+from kdrun.report.plots.wide import Wide
+from kdrun.report.plots.wide_words import aliased_mains, model_words, replicate_words
 from kdrun.report.text import plain
 from kdrun.stats.analysis import Analysis
+from kdrun.stats.scales import Floats
 
 MOST_PANELS, MOST_LINES = 12, 8
 PANEL = 1.65
@@ -32,51 +35,62 @@ Pair = tuple[str, str]
 
 def draw(material: Material) -> Drawing | None:
     """One panel per pair of factors: the one with fewer levels as lines, the other along the axis."""
-    analysis, wide = material.analysis, wide_of(material.analysis)
-    if wide.is_empty or analysis.layout.screening:
+    analysis, wide = material.analysis, material.wide
+    if wide.is_empty:
         return None
-    pairs = [_oriented(wide, pair) for pair in combinations(wide.levels, 2)]
-    drawable = [pair for pair in pairs if _count(wide, pair[1]) <= MOST_LINES]
-    shown = _strongest(analysis, drawable)
+    pairs = list(combinations(wide.levels, 2))
+    told = {pair: means for pair in pairs if (means := _means(wide, pair)) is not None}
+    drawable = [pair for pair in told if min(len(wide.levels[factor]) for factor in pair) <= MOST_LINES]
+    shown = _strongest(analysis, wide, drawable)
     if not shown:
         return None
     scale = analysis.layout.primary.scale
-    means = {pair: wide.by_level(*pair).mean(axis=0) for pair in shown}
+    means = dict(_oriented(wide, pair, told[pair]) for pair in shown)
     low, high = limits(scale, np.concatenate([values.ravel() for values in means.values()]))
-    page = _page(analysis, means, (low, high), scale_ticks(scale, low, high, 5))
+    page = _page(wide, means, (low, high), scale_ticks(scale, low, high, 5))
     label = f"{human(analysis.layout.primary.name)}\n({AXIS_WORDS[scale]})"
     side_label(page, EDGE, page.height - 2 * EDGE, label)
-    caption = _caption(analysis, wide, len(shown), len(pairs))
+    caption = _caption(material, shown, len(told), len(pairs))
     return Drawing("interactions", "Two-factor interactions", caption, page.figure)
 
 
-def _count(wide: Wide, factor: str) -> int:
-    return int(wide.levels[factor].max()) + 1
+def _means(wide: Wide, pair: Pair) -> Floats | None:
+    """Means [L1, L2] at the levels of a pair; None where the design cannot tell its interaction from others."""
+    if not wide.tells_pair(*pair):
+        return None
+    means: Floats = wide.pair_means(*pair).mean(axis=0)
+    return None if np.isnan(means).any() else means
 
 
-def _oriented(wide: Wide, pair: Pair) -> Pair:
-    """The factor along the axis, then that of the lines, which has no more levels."""
-    return pair if _count(wide, pair[0]) >= _count(wide, pair[1]) else (pair[1], pair[0])
+def _oriented(wide: Wide, pair: Pair, means: Floats) -> tuple[Pair, Floats]:
+    """The factor along the axis, then that of the lines, which has no more levels; and means in that order."""
+    first, second = pair
+    return (pair, means) if len(wide.levels[first]) >= len(wide.levels[second]) else ((second, first), means.T)
 
 
-def _strongest(analysis: Analysis, pairs: list[Pair]) -> list[Pair]:
+def _strongest(analysis: Analysis, wide: Wide, pairs: list[Pair]) -> list[Pair]:
     """At most `MOST_PANELS` pairs, those whose interactions have the largest estimates, in the order of the study."""
     if len(pairs) <= MOST_PANELS:
         return pairs
-    effects = analysis.effects[analysis.effects["response"] == analysis.layout.primary.name]
+    effects = analysis.effects[(analysis.effects["response"] == analysis.layout.primary.name)]
     sizes = effects["estimate"].abs().groupby(effects["term"]).max()
-    size = [max(float(sizes.get(f"{a}:{b}", 0.0)), float(sizes.get(f"{b}:{a}", 0.0))) for a, b in pairs]
+    size = [float(sizes.get(_term_name(wide, pair), 0.0)) for pair in pairs]
     chosen = sorted(range(len(pairs)), key=lambda index: -np.nan_to_num(size[index]))[:MOST_PANELS]
     return [pairs[index] for index in sorted(chosen)]
 
 
-def _page(analysis: Analysis, means: dict[Pair, np.ndarray], y_limits: tuple[float, float], ticks: Ticks) -> Page:
-    factors = analysis.layout.factors
+def _term_name(wide: Wide, pair: Pair) -> str:
+    found = wide.term_of(*pair)
+    return found[0].name if found else ""
+
+
+def _page(wide: Wide, means: dict[Pair, Floats], y_limits: tuple[float, float], ticks: Ticks) -> Page:
+    factors = wide.levels
     left = left_margin(ticks.labels, lines=2)
-    beside = 0.16 + max(_label_room(factors[lines][: means[axis, lines].shape[1]], lines) for axis, lines in means)
+    beside = 0.16 + max(_label_room(factors[lines], lines) for _, lines in means)
     longest = max(values.shape[0] for values in means.values())
     columns = min(len(means), 3 if longest <= 4 else 2 if longest <= 8 else 1)
-    levels = {pair: factors[pair[0]][: len(values)] for pair, values in means.items()}
+    levels = {pair: factors[pair[0]] for pair in means}
     width, labels = _across(levels, columns, beside, WIDTH - left - EDGE)
     if columns == 3 and any(label.rotation for label in labels.values()):
         wider, flat = _across(levels, 2, beside, WIDTH - left - EDGE)
@@ -116,7 +130,7 @@ def _lines(axes: Axes, values: np.ndarray, levels: list[str], factor: str) -> No
     """A line per level of the second factor, its name at its end, the factor's above them."""
     low, high = axes.get_ylim()
     inch = (high - low) / PANEL
-    ends = [_last(line, low) for line in values.T]
+    ends = [float(line[-1]) for line in values.T]
     places = spread(ends, direct_label_height() * inch, low, high)
     edge = len(values) - 0.5
     for index, (line, end, place) in enumerate(zip(values.T, ends, places, strict=True)):
@@ -133,24 +147,30 @@ def _lines(axes: Axes, values: np.ndarray, levels: list[str], factor: str) -> No
     )  # fmt: skip
 
 
-def _last(line: np.ndarray, default: float) -> float:
-    known = line[~np.isnan(line)]
-    return float(known[-1]) if len(known) else default
-
-
-def _caption(analysis: Analysis, wide: Wide, shown: int, pairs: int) -> str:
-    primary = analysis.layout.primary
+def _caption(material: Material, shown: list[Pair], told: int, pairs: int) -> str:
+    primary, wide = material.analysis.layout.primary, material.wide
     over = f"{wide.replicates} complete replicates" if wide.replicates > 1 else "one replicate"
     if not wide.replicates:
-        over = f"what there is of {len(wide.y)} replicates"
+        over = "all runs"
     text = (
         f"{MEAN_WORDS[primary.scale].capitalize()} of {human(primary.name)} over {over} ({SCALE_WORDS[primary.scale]})"
         " at every pair of levels of two factors. Parallel lines: the factors act independently of each other; lines"
         " that diverge or cross: the effect of one depends on the other."
     )
-    if shown == pairs:
-        return text
-    return (
-        f"{text} {pairs - shown} of {pairs} pairs are not shown: those with the smallest interactions, and pairs of"
-        f" factors that both have more than {MOST_LINES} levels."
-    )
+    parts = [text, *model_words(wide), *_class_words(wide, shown)]
+    if told < pairs:
+        parts.append(
+            f"{pairs - told} of {pairs} pairs are not shown: these runs cannot tell their interactions from other terms."
+        )
+    if len(shown) < told:
+        parts.append(
+            f"{told - len(shown)} of {pairs} pairs are not shown: those with the smallest interactions, and pairs of"
+            f" factors that both have more than {MOST_LINES} levels."
+        )
+    return " ".join([*parts, *replicate_words(wide)])
+
+
+def _class_words(wide: Wide, shown: list[Pair]) -> Iterator[str]:
+    names = dict.fromkeys(aliased_mains(wide, list(dict.fromkeys(chain(*shown)))))
+    if names:
+        yield f"Main effects in it are those of their classes: {'; '.join(map(term_name, names))}."

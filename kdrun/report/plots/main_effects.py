@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,9 @@ from kdrun.report.plots.page import EDGE, LevelLabels, Page, below_label, left_m
 from kdrun.report.plots.picture import Drawing, Material
 from kdrun.report.plots.style import COLOURS, INK, LABEL, LINE_HEIGHT, MUTED, WIDTH, human
 from kdrun.report.plots.ticks import AXIS_WORDS, MEAN_WORDS, SCALE_WORDS, Ticks, limits, scale_ticks
-from kdrun.report.plots.wide import Wide, half_widths, wide_of
-from kdrun.stats.scales import Floats, Layout
+from kdrun.report.plots.wide import Wide, half_widths
+from kdrun.report.plots.wide_words import class_words, left_out_words, model_words, replicate_words
+from kdrun.stats.scales import Floats
 
 PANEL = 2.0
 GAP = 0.16
@@ -29,32 +31,32 @@ class LevelMeans:
     half: Floats
 
 
-def level_means(wide: Wide, layout: Layout) -> list[LevelMeans]:
-    """The level means of every factor that has more than one level."""
-    found = []
-    for factor in wide.levels:
-        means = wide.by_level(factor)
-        names = layout.factors[factor][: means.shape[1]]
-        found.append(LevelMeans(factor, names, means.mean(axis=0), half_widths(means)))
-    return found
+def level_means(wide: Wide) -> list[LevelMeans]:
+    """The level means of every factor that has more than one level and an effect that can be told."""
+    means = {factor: wide.level_means(factor) for factor in wide.levels}
+    return [
+        LevelMeans(factor, wide.levels[factor], found.mean(axis=0), half_widths(found))
+        for factor, found in means.items()
+        if not np.isnan(found).any()
+    ]
 
 
 def draw(material: Material) -> Drawing | None:
     """One panel per factor; panels share the y axis."""
-    layout, wide = material.analysis.layout, wide_of(material.analysis)
-    if wide.is_empty or not wide.levels:
+    layout, wide = material.analysis.layout, material.wide
+    factors = [] if wide.is_empty else level_means(wide)
+    if not factors:
         return None
-    factors = level_means(wide, layout)
     means, halves = (np.concatenate(parts) for parts in ([f.mean for f in factors], [f.half for f in factors]))
     scale = layout.primary.scale
     low, high = limits(scale, means, [means - halves, means + halves])
     ticks = scale_ticks(scale, low, high)
     left = left_margin(ticks.labels, lines=2)
     rows = _rows(factors, WIDTH - left - EDGE)
-    page = _page(rows, left, (low, high), ticks, float(np.nanmean(wide.used)))
+    page = _page(rows, left, (low, high), ticks, wide.grand)
     label = f"{human(layout.primary.name)}\n({AXIS_WORDS[scale]})"
     side_label(page, EDGE, page.height - 2 * EDGE, label)
-    return Drawing("main_effects", "Main effects", _caption(material, wide, halves), page.figure)
+    return Drawing("main_effects", "Main effects", _caption(material, factors), page.figure)
 
 
 def _rows(factors: list[LevelMeans], room: float) -> list[list[LevelMeans]]:
@@ -124,20 +126,32 @@ def _panel(axes: Axes, factor: LevelMeans, y_limits: tuple[float, float], grand:
     axes.set_ylim(*y_limits)
 
 
-def _caption(material: Material, wide: Wide, halves: Floats) -> str:
-    layout = material.analysis.layout
-    primary = layout.primary
+def _caption(material: Material, factors: list[LevelMeans]) -> str:
+    layout, wide = material.analysis.layout, material.wide
+    primary, shown = layout.primary, [item.factor for item in factors]
     direction = "lower" if primary.better == "lower" else "higher"
     text = (
         f"{MEAN_WORDS[primary.scale].capitalize()} of {human(primary.name)} at each level of each factor, over all"
         f" other factors ({SCALE_WORDS[primary.scale]}; {direction} is better). The dashed line is the mean of all"
-        " treatments: the further levels lie apart, the stronger the factor."
+        f" {'combinations' if wide.modelled else 'treatments'}: the further levels lie apart, the stronger the factor."
     )
-    if np.isnan(halves).all():
-        why = "one replicate" if len(wide.y) == 1 else "fewer than two complete replicates, or none that vary"
-        return f"{text} No intervals: {why}."
-    left_out = f" of {len(wide.y)}" if wide.replicates < len(wide.y) else ""
-    return (
-        f"{text} Bars are 95% t intervals over {wide.replicates}{left_out} complete replicates, with what the"
-        " treatments of a replicate share taken out; one that reaches the edge may go on."
-    )
+    parts = [
+        *model_words(wide),
+        *class_words(wide, shown, layout.screening),
+        *left_out_words([factor for factor in wide.levels if factor not in shown]),
+        *_interval_words(wide, bool(np.isnan([item.half.min() for item in factors]).all())),
+        *replicate_words(wide),
+    ]
+    return " ".join([text, *parts])
+
+
+def _interval_words(wide: Wide, none: bool) -> Iterator[str]:
+    if wide.total == 1:
+        yield "One replicate."
+    elif none:
+        yield "No intervals: fewer than two complete replicates, or none that vary."
+    else:
+        yield (
+            f"Bars are 95% t intervals over {wide.replicates} complete replicates, with what the treatments of a"
+            " replicate share taken out; one that reaches the edge may go on."
+        )

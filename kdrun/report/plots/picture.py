@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from kdrun.report.plots.wide import Wide, wide_of
 from kdrun.stats.analysis import Analysis
 from kdrun.tasks.contract import Demonstration
 
@@ -33,6 +35,11 @@ class Material:
     analysis: Analysis
     history: pd.DataFrame
     demonstrations: Sequence[Shown]
+
+    @cached_property
+    def wide(self) -> Wide:
+        """The primary response by replicate and treatment, and its means."""
+        return wide_of(self.analysis)
 
 
 @dataclass(frozen=True)

@@ -1,76 +1,147 @@
-"""The primary response of the treatments as a matrix, and means of it."""
+"""Means of the primary response at levels of factors, such that their differences are the effects of the table.
+
+In a full factorial they are plain means. In any other design plain means of a level mix its effect with those of the
+levels that happen to stand beside it, so there they are what the model of the table predicts.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from kdrun.stats.analysis import Analysis
-from kdrun.stats.scales import Floats, analysis_values
+from kdrun.stats.effects import Contrasts, contrasts_of
+from kdrun.stats.scales import Floats
+from kdrun.stats.terms import Term, Terms, sum_codes
 
 
 @dataclass(frozen=True)
 class Wide:
-    """y [R, N] by replicate and treatment on the analysis scale, nan for a hole, and each factor's level of the N.
+    """The contrasts of the primary response, whose y [R, N] is by replicate and treatment, nan for a hole.
 
-    `levels` are positions in the study's order; factors with a single level are left out.
+    Means are over the r complete replicates; where there are none, r is 1 and they come from all runs.
     """
 
-    y: Floats
-    levels: dict[str, NDArray[np.int64]]
+    contrasts: Contrasts
 
-    @cached_property
-    def used(self) -> Floats:
-        """The complete replicates; where there are none, the treatments' means over all as a single row."""
-        complete = self.y[~np.isnan(self.y).any(axis=1)]
-        if len(complete):
-            return complete
-        count = (~np.isnan(self.y)).sum(axis=0, keepdims=True)
-        with np.errstate(invalid="ignore"):
-            means: Floats = np.nansum(self.y, axis=0, keepdims=True) / count
-        return means
+    @property
+    def terms(self) -> Terms:
+        """The terms that the treatments can tell."""
+        return self.contrasts.terms
+
+    @property
+    def levels(self) -> Mapping[str, tuple[str, ...]]:
+        """The levels that occur of each factor that has more than one."""
+        return self.terms.levels
+
+    @property
+    def total(self) -> int:
+        """R: how many replicates there are, complete or not."""
+        return len(self.contrasts.y)
 
     @property
     def replicates(self) -> int:
         """How many complete replicates there are."""
-        return int((~np.isnan(self.y).any(axis=1)).sum())
+        return len(self.contrasts.complete.y)
 
     @property
     def is_empty(self) -> bool:
         """Whether no treatment has a value."""
-        return not self.y.size or bool(np.isnan(self.y).all())
+        return not self.contrasts.y.size or bool(np.isnan(self.contrasts.y).all())
 
-    def by_level(self, *factors: str) -> Floats:
-        """Means [R, L, …] over the treatments at each level of `factors`, nan where there are none."""
-        shape = tuple(int(self.levels[factor].max()) + 1 for factor in factors)
-        place = np.ravel_multi_index(tuple(self.levels[factor] for factor in factors), shape)
-        found = np.full((len(self.used), int(np.prod(shape))), np.nan)
-        for cell in np.unique(place):
-            values = self.used[:, place == cell]
-            there = ~np.isnan(values)
-            with np.errstate(invalid="ignore"):
-                found[:, cell] = np.where(there, values, 0.0).sum(axis=1) / there.sum(axis=1)
-        return found.reshape(len(self.used), *shape)
+    @property
+    def modelled(self) -> bool:
+        """Whether means are what the model predicts rather than means of runs."""
+        return not self.terms.full or (not self.replicates and self.terms.has_columns)
+
+    @property
+    def grand(self) -> float:
+        """The mean of all treatments; that of all combinations where means are modelled."""
+        return float(np.nanmean(self._coefficients[:, 0] if self.modelled else self._plain))
+
+    @cached_property
+    def _plain(self) -> Floats:
+        """The complete replicates; where there are none, the treatments' means over all as a single row."""
+        if self.replicates:
+            return self.contrasts.complete.y
+        with np.errstate(invalid="ignore"):
+            there = ~np.isnan(self.contrasts.y)
+            means: Floats = np.nansum(self.contrasts.y, axis=0, keepdims=True) / there.sum(axis=0, keepdims=True)
+        return means
+
+    @cached_property
+    def _coefficients(self) -> Floats:
+        """The mean of all combinations, then the model's coefficients, [r, 1 + p]; nan for what is not determined."""
+        columns = self.terms.columns
+        if self.replicates:
+            with_mean = np.column_stack([np.ones(len(columns)), columns])
+            found: Floats = self.contrasts.complete.y @ np.linalg.pinv(with_mean).T
+            return found
+        fit = self.contrasts.fit
+        mean = np.nanmean(self.contrasts.y - columns @ fit.coefficients)
+        known = fit.estimable(np.eye(columns.shape[1]))
+        return np.concatenate([[mean], np.where(known, fit.coefficients, np.nan)])[None]
+
+    def term_of(self, *factors: str) -> tuple[Term, slice, int] | None:
+        """The term that holds the effect of these factors, its columns, and the sign of the effect in it."""
+        for term, span in zip(self.terms.terms, self.terms.spans, strict=True):
+            for member in term.members:
+                if set(member.factors) == set(factors):
+                    return term, span, member.sign
+        return None
+
+    def tells_pair(self, first: str, second: str) -> bool:
+        """Whether the interaction is a term of its own: no main effect and no interaction of two factors beside it."""
+        found = self.term_of(first, second)
+        alone = found is not None and sum(len(member.factors) <= 2 for member in found[0].members) == 1
+        return alone and all(self.term_of(factor) for factor in (first, second))
+
+    def level_means(self, factor: str) -> Floats:
+        """Means [r, L] at the levels of a factor, over all combinations of the others; nan where they are unknown."""
+        if not self.modelled:
+            return self._plain_means(factor)
+        return self._coefficients[:, :1] + self._main(factor)
+
+    def pair_means(self, first: str, second: str) -> Floats:
+        """Means [r, L1, L2] at every pair of levels of two factors, which stand in the order of the study."""
+        if not self.modelled:
+            return self._plain_means(first, second)
+        found = self.term_of(first, second)
+        codes = [sum_codes(len(self.levels[factor])) for factor in (first, second)]
+        mains = self._main(first)[:, :, None] + self._main(second)[:, None, :]
+        if found is None:
+            return np.full_like(mains, np.nan)
+        own = self._coefficients[:, 1:][:, found[1]] @ np.kron(*codes).T * found[2]
+        means: Floats = self._coefficients[:, :1, None] + mains + own.reshape(mains.shape)
+        return means
+
+    def _main(self, factor: str) -> Floats:
+        """What each level of a factor adds to the mean [r, L]."""
+        codes, found = sum_codes(len(self.levels[factor])), self.term_of(factor)
+        if found is None:
+            return np.full((len(self._coefficients), len(codes)), np.nan)
+        added: Floats = self._coefficients[:, 1:][:, found[1]] @ codes.T * found[2]
+        return added
+
+    def _plain_means(self, *factors: str) -> Floats:
+        shape = tuple(len(self.levels[factor]) for factor in factors)
+        places = [self.terms.codes[:, list(self.levels).index(factor)] for factor in factors]
+        cell = np.ravel_multi_index(places, shape)
+        order = np.argsort(cell, kind="stable")
+        values = self._plain[:, order].reshape(len(self._plain), *shape, -1)
+        there = ~np.isnan(values)
+        with np.errstate(invalid="ignore"):
+            means: Floats = np.where(there, values, 0.0).sum(axis=-1) / there.sum(axis=-1)
+        return means
 
 
 def wide_of(analysis: Analysis) -> Wide:
     """The treatments' values of the primary response."""
-    rows = analysis.runs[analysis.runs["kind"] == "treatment"]
-    numbers, first, column = np.unique(rows["treatment"].to_numpy(np.int64), return_index=True, return_inverse=True)
-    replicates, row = np.unique(rows["replicate"].to_numpy(np.int64), return_inverse=True)
-    y = np.full((len(replicates), len(numbers)), np.nan)
-    y[row, column] = analysis_values(rows, analysis.layout.primary)
-    heads = rows.iloc[first]
-    levels = {
-        factor: np.array([names.index(level) for level in heads[factor]], np.int64)
-        for factor, names in analysis.layout.factors.items()
-        if heads[factor].nunique() > 1
-    }
-    return Wide(y, levels)
+    return Wide(contrasts_of(analysis.runs, analysis.layout, analysis.layout.primary))
 
 
 def half_widths(means: Floats) -> Floats:
