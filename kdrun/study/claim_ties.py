@@ -17,6 +17,7 @@ from kdrun.study.factor import Factor, level_texts
 from kdrun.study.levels import as_texts, level_problems
 from kdrun.study.paths import Path, get
 from kdrun.study.plain import changed
+from kdrun.study.selection import PLACKETT_BURMAN, Row, design_of, selected_rows
 from kdrun.study.wording import Problem, listed, shown, unknown
 
 COMPARATOR = "comparator"
@@ -29,10 +30,16 @@ Factors = Mapping[str, Factor]
 
 def claim_problems(data: Mapping[str, Any], factors: Factors) -> Iterator[Problem]:
     """Everything in criteria and hypotheses that does not fit the rest of the study."""
+    rows = selected_rows(data, factors)
+    design = design_of(data.get("design", {}))
+    screening = design is not None and design.fraction == PLACKETT_BURMAN
     for path, kind, body in _claims(data):
         yield from _needs(path, kind, body, data)
         yield from _response(path, kind, body, data)
         yield from _selections(path, body, data, factors)
+        yield from _treatments(path, body, factors, rows)
+        yield from _same_parts(path, kind, body)
+        yield from _untold(path, kind, body, screening)
         yield from _bounds(path, kind, body, data)
         yield from _term(path, kind, body, factors)
     yield from _repeated(data, "criteria", "name", "criterion")
@@ -97,6 +104,44 @@ def _selections(path: Path, body: Any, data: Mapping[str, Any], factors: Factors
     a, b = (as_texts(get(body, (key,)), factors) for key in ("a", "b"))
     if isinstance(a, dict) and a == b:
         yield Problem((*path, "b"), "a and b select the same; a claim compares two different things")
+
+
+def _treatments(path: Path, body: Any, factors: Factors, rows: Sequence[Row]) -> Iterator[Problem]:
+    """What a selection of levels comes to in a design that runs only some treatments."""
+    chosen = {key: get(body, (key,)) for key in ("where", "a", "b")} if rows else {}
+    found = {key: _matching(levels, factors, rows) for key, levels in chosen.items() if _is_selection(levels, factors)}
+    for key, matching in found.items():
+        if not matching:
+            yield Problem((*path, key), "no treatment of this design has these levels")
+    if found.get("a") and found.get("a") == found.get("b") and chosen["a"] != chosen["b"]:
+        text = "a and b select the same treatments of this design; a claim compares two different things"
+        yield Problem((*path, "b"), text)
+
+
+def _is_selection(levels: Any, factors: Factors) -> bool:
+    """Whether `levels` names levels that the study has."""
+    return isinstance(levels, dict) and not any(True for _ in level_problems((), levels, factors))
+
+
+def _matching(levels: Mapping[str, Any], factors: Factors, rows: Sequence[Row]) -> set[int]:
+    """The rows of a design that have these levels."""
+    names = list(factors)
+    wanted = [(names.index(name), factors[name].find(level)) for name, level in levels.items()]
+    places = [(column, factors[names[column]].levels.index(level)) for column, level in wanted if level is not None]
+    return {index for index, row in enumerate(rows) if all(row[column] == place for column, place in places)}
+
+
+def _same_parts(path: Path, kind: str, body: Any) -> Iterator[Problem]:
+    parts = body if kind == "all" and isinstance(body, list) else []
+    for index, part in enumerate(parts):
+        if part in parts[:index]:
+            yield Problem((*path, index), "this part is given twice")
+
+
+def _untold(path: Path, kind: str, body: Any, screening: bool) -> Iterator[Problem]:
+    term = get(body, ("term",)) if kind == "effect" else None
+    if screening and isinstance(term, str) and ":" in term:
+        yield Problem((*path, "term"), "a Plackett-Burman design tells main effects only; name one factor")
 
 
 def _comparator(path: Path, chosen: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Problem]:

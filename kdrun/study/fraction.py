@@ -62,7 +62,8 @@ def by_resolution(factors: int, resolution: int, most: int) -> Signs:
         raise FractionError(f"there is no such fraction of {factors} factors: {error}") from None
     if len(made) > most:
         raise FractionError(f"{factors} factors need {len(made):,} treatments; at most {most:,} are allowed")
-    return verified_fraction(_in_standard_order(made), factors, resolution)
+    # Signs turned so that the study's first levels are among its treatments: they are what others are compared with.
+    return verified_fraction(_in_standard_order(-made[0] * made), factors, resolution)
 
 
 @lru_cache(maxsize=8)

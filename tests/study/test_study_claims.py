@@ -552,3 +552,38 @@ def test_any_claim_gives_a_study_or_its_mistakes(path: Path, claim: Any, criteri
         return
     path.write_text(study_text(study), encoding="utf-8")
     assert load_study(path).resolved() == study.resolved()
+
+
+@pytest.mark.parametrize(
+    ("design", "claim", "expected"),
+    [
+        ("{exclude: [{gradient: ste, width: 16}]}", "{response: {where: {gradient: ste, width: 16}, below: 1}}",
+         "response.where: no treatment of this design has these levels"),
+        ("{exclude: [{gradient: ste, width: 32}]}",
+         "{better: {a: {gradient: ste}, b: {gradient: ste, width: 16}}}",
+         "better.b: a and b select the same treatments of this design; a claim compares two different things"),
+    ],
+)  # fmt: skip
+def test_claims_are_about_treatments_that_are_run(load: Load, design: str, claim: str, expected: str) -> None:
+    """A selection that a design leaves empty, or makes the same as another one, is a mistake."""
+    text = STUDY.replace("CLAIM", claim)
+    load(text)
+    with pytest.raises(StudyError) as caught:
+        load(text.replace("replicates: 3", f"design: {design}\nreplicates: 3"))
+    assert expected in str(caught.value)
+
+
+def test_a_screening_design_tells_no_interaction(load: Load) -> None:
+    """A claim on one under Plackett-Burman is refused, a main effect is not."""
+    text = STUDY.replace("levels: [1e-3, 1e-2, 1e-1]", "levels: [1e-3, 1e-2]")
+    text = text.replace("replicates: 3", "design: plackett-burman\nreplicates: 3")
+    load(text.replace("CLAIM", "{effect: {term: gradient, below: 1}}"))
+    with pytest.raises(StudyError, match="a Plackett-Burman design tells main effects only; name one factor"):
+        load(text.replace("CLAIM", "{effect: {term: 'gradient:width', below: 1}}"))
+
+
+def test_a_part_that_stands_twice_is_a_mistake(load: Load) -> None:
+    """The same claim twice in `all` is shown at its second place."""
+    part = "{response: {below: 1}}"
+    with pytest.raises(StudyError, match=r"claim\.all\[1\]: this part is given twice"):
+        load(STUDY.replace("CLAIM", f"{{all: [{part}, {part}]}}"))

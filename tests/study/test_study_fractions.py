@@ -62,6 +62,7 @@ def wide(sine: str, factors: int) -> str:
 def test_a_fraction_has_at_least_the_resolution_that_was_asked_for(factors: int, resolution: int) -> None:
     """No product of fewer columns is constant, by trying every one; all treatments are distinct and balanced."""
     got = fraction.by_resolution(factors, resolution, MOST)
+    assert (got[0] == -1).all()
     found = naive_resolution(got)
     assert found is None or found >= resolution
     assert len({tuple(row) for row in got.tolist()}) == len(got)
