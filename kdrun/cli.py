@@ -178,16 +178,19 @@ def _console() -> Console:
 def _print_results(found: Results) -> None:
     from kdrun.report.effect_tables import effects_rich
     from kdrun.report.treatment_tables import treatment_table
-    from kdrun.report.verdict_tables import criteria_rich, hypotheses_rich
+    from kdrun.report.verdict_tables import changes_rich, criteria_rich, hypotheses_rich
 
-    console = _console()
+    console, registered = _console(), found.registered()
     console.print(treatment_table(found.analysis, found.study.title or found.study.study, console.width))
     if len(found.effects):
         console.print(effects_rich(found.analysis))
     if len(found.criteria):
-        console.print(criteria_rich(found.analysis))
+        console.print(criteria_rich(found.analysis, registered.get("exploratory_criteria", ())))
     if len(found.analysis.hypotheses):
         console.print(hypotheses_rich(found.analysis))
+    changes = changes_rich(registered)
+    if changes is not None:
+        console.print(changes)
     typer.echo(f"report {found.folder / 'report.html'}")
     typer.echo(f"results_digest {found.results_digest}")
 

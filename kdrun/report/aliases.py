@@ -87,7 +87,7 @@ def _refused(refused: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for reason in dict.fromkeys(refused.values()):
         names = [name for name, why in refused.items() if why == reason]
         more = f", … and {len(names) - MOST_LINES:,} more" if len(names) > MOST_LINES else ""
-        yield f"{reason[:1].upper()}{reason[1:]}", f"{', '.join(names[:MOST_LINES])}{more}"
+        yield f"{reason[:1].upper()}{reason[1:]}:", f"{', '.join(names[:MOST_LINES])}{more}"
 
 
 def _more(lines: Sequence[object]) -> tuple[str, ...]:

@@ -48,8 +48,9 @@ def _shortened(effects: pd.DataFrame, limit: int | None) -> pd.DataFrame:
 def _effects_sheet(analysis: Analysis, frame: pd.DataFrame, notes: tuple[str, ...]) -> Sheet:
     several = len(analysis.layout.judged) > 1
     with_df = len(frame["df"].dropna().unique()) > 1
-    rows = [_effect_row(row, several, with_df) for row in frame.to_dict("records")]
-    columns = ["estimate", "ratio", *(["df"] if with_df else []), "p_value", "p_holm"]
+    tests = ["p_value", "p_holm"] if frame["p_value"].notna().any() else []
+    rows = [_effect_row(row, several, with_df, bool(tests)) for row in frame.to_dict("records")]
+    columns = ["estimate", "ratio", *(["df"] if with_df else []), *tests]
     names = {"estimate": "Estimate", "ratio": "Ratio", "df": "df", "p_value": "p", "p_holm": "p (Holm)"}
     first = 2 if several else 1
     return Sheet(
@@ -61,14 +62,13 @@ def _effects_sheet(analysis: Analysis, frame: pd.DataFrame, notes: tuple[str, ..
     )
 
 
-def _effect_row(row: dict[Any, Any], several: bool, with_df: bool) -> tuple[str, ...]:
+def _effect_row(row: dict[Any, Any], several: bool, with_df: bool, with_tests: bool) -> tuple[str, ...]:
     cells = (
         f"{row['term']} ({row['contrast']})" if row["contrast"] else row["term"],
         "" if row["contrast"] == OMNIBUS else estimate(row["estimate"], row["ci_low"], row["ci_high"]),
         "" if row["ratio"] != row["ratio"] else estimate(row["ratio"], row["ratio_low"], row["ratio_high"]),
         *((degrees(row["df"]),) if with_df else ()),
-        significant(row["p_value"]),
-        significant(row["p_holm"]),
+        *((significant(row["p_value"]), significant(row["p_holm"])) if with_tests else ()),
     )
     return (heading(row["response"]), *cells) if several else cells
 

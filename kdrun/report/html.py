@@ -9,19 +9,21 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from kdrun.report.aliases import apart
 from kdrun.report.effect_tables import anova_sheet, complete_effects_sheet, effects_sheet
+from kdrun.report.judging import judged, scales
 from kdrun.report.sheet import Sheet
 from kdrun.report.text import plain, plain_lines
 from kdrun.report.treatment_tables import MOST_TREATMENTS, treatment_sheet
 from kdrun.report.verdict_tables import VERDICTS_ARE, hypothesis_number
-from kdrun.report.wording import counts_of_runs, judged, origin, scales, verdict_counts, what_matters
+from kdrun.report.wording import counts_of_runs, origin, verdict_counts, what_matters
 from kdrun.stats.analysis import Analysis
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 300
 SHORT_DIGEST = 12
+# A browser may break a line behind the minus of such a number.
+SPLIT_NUMBER = re.compile(r"((?<![\w.])-?\d+(?:\.\d+)?[eE]-\d+(?!\w))")
+SIGNED = re.compile(r"([+-] [^\s<]{1,24})(?=[\s<]|$)")
 
 
 def report_html(
@@ -53,6 +58,7 @@ def report_html(
         "verdicts_are": VERDICTS_ARE,
         "criteria": analysis.criteria.to_dict("records"),
         "matters": what_matters(analysis),
+        "apart": apart(analysis),
         "treatments": treatment_sheet(analysis, limit=MOST_TREATMENTS),
         "pictures": [_embedded(picture) for picture in pictures],
         "effects": effects_sheet(analysis, MOST_ROWS),
@@ -96,6 +102,8 @@ def _environment() -> Environment:
     environment.filters["short"] = lambda digest: str(digest)[:SHORT_DIGEST]
     environment.filters["moment"] = _moment
     environment.filters["breakable"] = _breakable
+    environment.filters["numbers"] = _numbers
+    environment.filters["signed"] = _signed
     environment.filters["cells"] = _cells
     script, style = (_source(environment, name) for name in ("sort.js", "style.css"))
     hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -114,8 +122,28 @@ def _moment(time: Any) -> str:
 
 
 def _breakable(text: str) -> Markup:
-    """Text whose lines may break where the parts of a name join."""
-    return Markup(re.sub("([_:])", r"\1<wbr>", str(escape(plain(text)))))  # noqa: S704 (escaped)
+    """Text whose lines may break where the parts of a name join, but not inside a number."""
+    return _marked(text, lambda part: re.sub("([_:])", r"\1<wbr>", part))
+
+
+def _numbers(text: str) -> Markup:
+    """Text with each number that has a minus in it, such as 1e-2, kept on one line."""
+    return _marked(text, str)
+
+
+def _signed(text: str) -> Markup:
+    """Effects with their signs, each sign kept beside what follows it, unless that is very long."""
+    return Markup(SIGNED.sub(r'<span class="whole">\1</span>', str(_breakable(text))))  # noqa: S704 (escaped)
+
+
+def _marked(text: str, mark: Callable[[str], str]) -> Markup:
+    """Text with what `mark` makes of its parts between numbers, which are kept on one line."""
+    parts = SPLIT_NUMBER.split(plain(text))
+    pieces = (
+        f'<span class="whole">{part}</span>' if place % 2 else mark(str(escape(part)))
+        for place, part in enumerate(parts)
+    )
+    return Markup("".join(pieces))  # noqa: S704 (escaped)
 
 
 def _source(environment: Environment, name: str) -> str:

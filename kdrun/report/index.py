@@ -17,12 +17,12 @@ from kdrun.errors import UsageError
 from kdrun.files import write_text
 from kdrun.report.html import SHORT_DIGEST, render
 from kdrun.report.sheet import Sheet, markdown_table, rich_table
-from kdrun.report.text import estimate, heading, markdown
+from kdrun.report.text import counted, estimate, heading, markdown
 from kdrun.report.wording import VERDICTS, verdict_counts
 
 COLUMNS = (
-    "folder", "study", "title", "treatments", "replicates", "best", "response", "mean", "ci_low", "ci_high", *VERDICTS,
-    "criteria", "held", "results_digest", "end", "report",
+    "folder", "study", "title", "treatments", "replicates", "best", "best_replicates", "response", "mean", "ci_low",
+    "ci_high", *VERDICTS, "criteria", "held", "results_digest", "end", "report",
 )  # fmt: skip
 REPORTS = ("report.html", "report.md")
 
@@ -40,9 +40,10 @@ def is_index(folder: Path) -> bool:
 def study_index(folder: Path) -> pd.DataFrame:
     """One row per study in the folder, by name.
 
-    Columns: folder (its name), study, title, treatments, replicates, best (the levels of the best treatment), response
-    (the primary one), mean, ci_low, ci_high (of the best treatment), supported, refuted, inconclusive (how many
-    hypotheses), criteria, held (how many), results_digest, end, report (the name of its report's file, or empty).
+    Columns: folder (its name), study, title, treatments, replicates, best (the levels of the best treatment),
+    best_replicates (how many it has), response (the primary one), mean, ci_low, ci_high (of the best treatment),
+    supported, refuted, inconclusive (how many hypotheses), criteria, held (how many), results_digest, end, report (the
+    name of its report's file, or empty).
     """
     return pd.DataFrame([_study_row(path) for path in study_folders(folder)], columns=list(COLUMNS))
 
@@ -57,7 +58,7 @@ def _study_row(folder: Path) -> tuple[Any, ...]:
     held = sum(value == "True" for value in criteria.get("holds", ()))
     return (
         folder.name, str(manifest.get("study", folder.name)), str(manifest.get("title", folder.name)), len(treatments),
-        _replicates(treatments), _levels(best), primary["name"], *values,
+        _replicates(treatments), _levels(best), _count(best), primary["name"], *values,
         *(verdicts.count(verdict) for verdict in VERDICTS), len(criteria), held,
         str(manifest.get("results_digest", "")), str(manifest.get("end") or ""),
         next((name for name in REPORTS if (folder / name).is_file()), ""),
@@ -76,6 +77,12 @@ def _replicates(treatments: pd.DataFrame) -> int:
     """The most replicates that a treatment has; 0 where the table does not say."""
     counts = [_number(count) for count in treatments.get("replicates", ())]
     return int(max((count for count in counts if math.isfinite(count)), default=0))
+
+
+def _count(row: dict[str, str]) -> int:
+    """How many replicates a treatment has; 0 where the table does not say."""
+    count = _number(row.get("replicates", ""))
+    return int(count) if math.isfinite(count) else 0
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -153,10 +160,16 @@ def _shown(row: Mapping[Any, Any]) -> dict[str, str]:
         "treatments": str(row["treatments"]),
         "replicates": str(row["replicates"]),
         "best": row["best"],
-        "value": f"{heading(row['response'])} {estimate(row['mean'], row['ci_low'], row['ci_high'])}",
+        "value": f"{heading(row['response'])} {estimate(row['mean'], row['ci_low'], row['ci_high'])}{_of_fewer(row)}",
         "results_digest": row["results_digest"][:SHORT_DIGEST],
         "link": f"./{quote(row['folder'], safe='')}/{row['report']}" if row["report"] else "",
     }
+
+
+def _of_fewer(row: Mapping[Any, Any]) -> str:
+    """`, of 2 of 5 replicates` where the best treatment has fewer than others."""
+    fewer = 0 < row["best_replicates"] < row["replicates"]
+    return f", of {row['best_replicates']} of {counted(row['replicates'], 'replicate')}" if fewer else ""
 
 
 def index_rich(index: pd.DataFrame) -> Table:

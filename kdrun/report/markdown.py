@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from kdrun.report.aliases import apart
 from kdrun.report.effect_tables import complete_effects_sheet, effects_sheet
+from kdrun.report.judging import judged, scales
 from kdrun.report.sheet import markdown_table
-from kdrun.report.text import code, markdown
+from kdrun.report.text import code, markdown, plain
 from kdrun.report.treatment_tables import treatment_markdown
 from kdrun.report.verdict_tables import VERDICTS_ARE, criteria_markdown, hypothesis_number
-from kdrun.report.wording import Statement, counts_of_runs, judged, origin, scales, verdict_counts, what_matters
+from kdrun.report.wording import Statement, counts_of_runs, origin, verdict_counts, what_matters
 from kdrun.stats.analysis import Analysis
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def report_text(
         _criteria(analysis, registration),
         _changes(registration),
         _matters(analysis),
+        _apart(analysis),
         f"## Treatments\n\n{_factors(analysis)}\n\n{treatment_markdown(analysis)}",
         _pictures(pictures),
         _effects(analysis),
@@ -88,8 +91,18 @@ def _matters(analysis: Analysis) -> str:
         rest = "; ".join(f"{markdown(part.term)} {markdown(part.text)}" for part in found.not_shown[:MOST_ROWS])
         more = len(found.not_shown) - MOST_ROWS
         lines.append(f"- not shown to matter: {rest}{f'; and {more} more' if more > 0 else ''}")
-    remarks = [f"\n{markdown(remark)}" for remark in found.remarks]
-    return "\n".join([f"## What matters to {markdown(found.response)}\n", *lines, *remarks])
+    cautions = [f"**{markdown(caution)}**" for caution in found.cautions]
+    parts = [*cautions, *(["\n".join(lines)] if lines else []), *(markdown(remark) for remark in found.remarks)]
+    return "\n\n".join([f"## What matters to {markdown(found.response)}", *parts])
+
+
+def _apart(analysis: Analysis) -> str:
+    found = apart(analysis)
+    if found is None:
+        return ""
+    remarks = [f"{markdown(remark)}\n" for remark in found.remarks]
+    lines = [f"- **{markdown(name)}** {markdown(text)}" for name, text in found.lines]
+    return "\n".join(["## What cannot be told apart\n", *remarks, *lines])
 
 
 def _statement(statement: Statement) -> str:
@@ -136,9 +149,11 @@ def _again(study: Mapping[str, Any]) -> str:
 
 ```
 kdrun factorial study.yaml --results again
+kdrun compare . again/{plain(str(study["study"]))}
 ```
 
-{code(f"again/{study['study']}")} then shows the same results digest."""
+The second command says “identical”, and both folders have the same results digest, where the same versions run on the
+same kind of CPU."""
 
 
 def _origin(manifest: Mapping[str, Any], registration: Mapping[str, Any]) -> str:

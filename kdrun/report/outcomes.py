@@ -52,18 +52,18 @@ def bias(analysis: Analysis, responses: Sequence[Response]) -> list[str]:
         return []
     runs = _treatments(analysis, "diverged")
     names = joined(heading(response.name) for response in found)
-    one = len(runs) == 1
+    it = "it" if len(runs) == 1 else "they"
     return [
-        f"{counted(len(runs), 'diverged run')} {_is(len(runs))} left out of the effects on {names}"
-        f"{_shared_levels(analysis, runs)}, which biases them in favour of the levels at which {'it' if one else 'they'}"
+        f"{counted(len(runs), 'diverged run')}{_shared_levels(analysis, runs)} {_is(len(runs))} left out of the effects"
+        f" on {names}, which biases them in favour of the levels at which {it}"
         " diverged: register a value (diverged: {value: x})."
     ]
 
 
 def _shared_levels(analysis: Analysis, runs: pd.DataFrame) -> str:
     """` (all at lr 1e3)`: the levels that all of some runs have."""
-    names = [name for name in analysis.terms.levels if runs[name].nunique() == 1]
-    levels = [f"{name} {runs[name].iloc[0]}" for name in names]
+    found = {name: runs[name].unique().tolist() for name in analysis.terms.levels}
+    levels = [f"{name} {values[0]}" for name, values in found.items() if len(values) == 1]
     return f" ({'all ' if len(runs) > 1 else ''}at {joined(levels)})" if levels else ""
 
 

@@ -15,7 +15,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 SMALLEST, LARGEST = 1e-4, 1e4
 # Beside numbers with exponents those in between have none; beside numbers without, those outside of FAR have one.
 READABLE = (0.1, 1e3)
-FAR = (1e-6, 1e6)
+FAR = (1e-6, 1e5)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 

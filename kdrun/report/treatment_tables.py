@@ -170,9 +170,8 @@ def _numbers_are(analysis: Analysis, style: Style) -> str:
     ratios = [heading(name) for name in analysis.layout.ratios]
     if len(kinds) > 1 and ratios:
         kinds.setdefault(MEANS["log10"], []).extend(ratios)
-    kind = (
-        joined(kinds) if len(kinds) == 1 else ", ".join(f"{kind} of {joined(of)}" for kind, of in kinds.items()) + ","
-    )
+    parts = [f"{kind} of {joined(of)}" for kind, of in kinds.items()]
+    kind = next(iter(kinds)) if len(kinds) == 1 else f"{', '.join(parts)},"
     fewer = style.counts or _lacks_diverged(analysis)
     over = f"over {'up to ' if fewer else ''}{counted(replicates, 'replicate')} with 95% t intervals."
     return f"{kind[:1].upper()}{kind[1:]} {over}"

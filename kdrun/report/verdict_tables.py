@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,18 @@ def hypotheses_rich(analysis: Analysis) -> Table:
     return rich_table(hypotheses_sheet(analysis), "Hypotheses")
 
 
-def criteria_rich(analysis: Analysis) -> Table:
-    """The criteria as a checklist for a terminal, evidence beside each."""
-    return rich_table(criteria_sheet(analysis), "Criteria")
+def criteria_rich(analysis: Analysis, exploratory: Collection[str] = ()) -> Table:
+    """The criteria as a checklist for a terminal, evidence beside each; those named in `exploratory` are marked."""
+    return rich_table(criteria_sheet(analysis, exploratory), "Criteria")
+
+
+def changes_rich(registration: Mapping[str, Any]) -> Table | None:
+    """What changed since the registration, for a terminal; None where nothing did. `changes` as a report has them."""
+    changes = registration.get("changes", ())
+    if not changes:
+        return None
+    rows = tuple((str(change["time"]) or "now", str(change["text"])) for change in changes)
+    return rich_table(Sheet(("Found", "Change"), rows, frozenset()), "Changes since registration")
 
 
 def hypotheses_sheet(analysis: Analysis) -> Sheet:
@@ -54,16 +63,16 @@ def hypothesis_number(row: Mapping[Any, Any]) -> str:
     return estimate(mean, low, high)
 
 
-def criteria_sheet(analysis: Analysis) -> Sheet:
+def criteria_sheet(analysis: Analysis, exploratory: Collection[str] = ()) -> Sheet:
     """One row per criterion: whether it holds, its name, the evidence."""
     rows = [
-        ("yes" if row["holds"] else "NO", f"{row['name']}{' (required)' if row['required'] else ''}", row["evidence"])
+        ("yes" if row["holds"] else "NO", f"{row['name']}{_marks(row, exploratory)}", row["evidence"])
         for row in analysis.criteria.to_dict("records")
     ]
     return Sheet(("Holds", "Criterion", "Evidence"), tuple(rows), frozenset())
 
 
-def criteria_markdown(analysis: Analysis, exploratory: frozenset[str] = frozenset()) -> str:
+def criteria_markdown(analysis: Analysis, exploratory: Collection[str] = ()) -> str:
     """The criteria as a checklist, evidence beside each; those named in `exploratory` are marked."""
     return "\n".join(
         f"- [{'x' if row['holds'] else ' '}] **{markdown(row['name'])}**{_marks(row, exploratory)}:"
@@ -72,9 +81,6 @@ def criteria_markdown(analysis: Analysis, exploratory: frozenset[str] = frozense
     )
 
 
-def _marks(row: Mapping[Any, Any], exploratory: frozenset[str]) -> str:
+def _marks(row: Mapping[Any, Any], exploratory: Collection[str]) -> str:
     marks = [*(["required"] if row["required"] else []), *(["exploratory"] if row["name"] in exploratory else [])]
     return f" ({', '.join(marks)})" if marks else ""
-
-
-# The tables that can be had as a sheet, by the names of their files.

@@ -6,22 +6,25 @@ They are plain text: whoever shows them escapes them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
-from kdrun.report.effect_tables import replicates_of, robust
+from kdrun.report.aliases import design_kind, is_aliased, is_full, screened
+from kdrun.report.outcomes import bias, replicates_of
 from kdrun.report.text import counted, estimate, heading, joined, significant
-from kdrun.report.verdict_tables import VERDICTS_ARE
 from kdrun.stats.analysis import Analysis
 from kdrun.stats.effects import OMNIBUS
 from kdrun.stats.scales import Layout, Response
+from kdrun.stats.terms import Member, Term
 
 VERDICTS = ("supported", "refuted", "inconclusive")
 KINDS = {"teacher": "of teachers", "treatment": "of treatments", "comparator": "of comparators"}
+# What a difference on the analysis scale is.
+KIND = {"log10": "ratio", "logit": "odds ratio", "linear": "difference"}
 # A term of several levels has its clearest contrasts beside it.
 MOST_CONTRASTS = 3
 SHOWN = 0.05
@@ -54,12 +57,16 @@ class Statement:
 
 @dataclass(frozen=True)
 class Matters:
-    """The terms of the primary response that are shown to matter, largest first, those that are not, and remarks."""
+    """The terms of the primary response that are shown to matter, largest first, those that are not, and remarks.
+
+    `cautions` are to be read before all of that.
+    """
 
     response: str
     shown: tuple[Statement, ...] = ()
     not_shown: tuple[Statement, ...] = ()
     remarks: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
 
 def what_matters(analysis: Analysis) -> Matters:
@@ -67,6 +74,24 @@ def what_matters(analysis: Analysis) -> Matters:
 
     A term of more than two levels counts by its omnibus p; with one replicate Lenth's limits decide.
     """
+    found = _matters(analysis)
+    cautions = bias(analysis, [analysis.layout.primary])
+    if design_kind(analysis) == "screening":
+        cautions.append(SCREENED)
+        found = replace(found, shown=tuple(_as_class(statement, analysis) for statement in found.shown))
+    return replace(found, cautions=tuple(cautions))
+
+
+def _as_class(statement: Statement, analysis: Analysis) -> Statement:
+    """What is said of a factor of a screening design, said of it and of the interactions that are its full aliases."""
+    full = [alias for alias, share in screened(analysis.terms).get(statement.term, ()) if is_full(share)]
+    if not full:
+        return statement
+    text = f"{statement.text}; that is the effect of {joined([statement.term, *full])}, with their signs, together"
+    return replace(statement, text=text, direction=f"{statement.direction} as a class")
+
+
+def _matters(analysis: Analysis) -> Matters:
     response = analysis.layout.primary
     name = heading(response.name)
     rows = analysis.effects[analysis.effects["response"] == response.name]
@@ -80,12 +105,16 @@ def what_matters(analysis: Analysis) -> Matters:
     rest = [group for group in terms if not group["p_value"].iloc[0] < SHOWN]
     return Matters(
         name,
-        tuple(_statement(group, analysis.layout, response) for group in shown),
+        tuple(_statement(group, analysis, response) for group in shown),
         tuple(_not_shown(group, response) for group in rest),
         (NOT_SHOWN,) if rest else (),
     )
 
 
+SCREENED = (
+    "A screening design tells no effect of a factor from its share of interactions: what is said of a factor here holds"
+    " for both together; see “What cannot be told apart”."
+)
 NOT_SHOWN = "Not shown to matter is not shown to be without effect: the interval says how large an effect may still be."
 
 
@@ -101,9 +130,9 @@ def _by_lenth(analysis: Analysis, rows: pd.DataFrame) -> Matters:
     shown = [
         Statement(
             row["term"],
-            f"{_effect(row, analysis.layout, response)}; beyond Lenth's limit for"
+            f"{_effect(row, analysis, response)}; beyond Lenth's limit for"
             f" {'all contrasts at once' if abs(row['estimate']) > limits.sme else 'one contrast, not for all at once'}",
-            _direction(row, analysis.layout, response),
+            _direction(row, analysis, response),
         )
         for row in beyond.to_dict("records")
     ]
@@ -111,13 +140,13 @@ def _by_lenth(analysis: Analysis, rows: pd.DataFrame) -> Matters:
     return Matters(heading(response.name), tuple(shown), remarks=(remark, *analysis.notes))
 
 
-def _statement(group: pd.DataFrame, layout: Layout, response: Response) -> Statement:
+def _statement(group: pd.DataFrame, analysis: Analysis, response: Response) -> Statement:
     first, *contrasts = group.to_dict("records")
     if first["contrast"] != OMNIBUS:
-        text = f"{_effect(first, layout, response)}; {_p_values(first)}"
-        return Statement(first["term"], text, _direction(first, layout, response))
+        text = f"{_effect(first, analysis, response)}; {_p_values(first)}"
+        return Statement(first["term"], text, _direction(first, analysis, response))
     clear = sorted((row for row in contrasts if row["p_value"] < SHOWN), key=lambda row: float(row["p_value"]))
-    details = [_contrast(row, layout, response) for row in clear[:MOST_CONTRASTS]]
+    details = [_contrast(row, analysis, response) for row in clear[:MOST_CONTRASTS]]
     if len(clear) > MOST_CONTRASTS:
         details.append(f"and {counted(len(clear) - MOST_CONTRASTS, 'more contrast')} in the table of effects")
     factors = first["term"].split(":")
@@ -125,10 +154,10 @@ def _statement(group: pd.DataFrame, layout: Layout, response: Response) -> State
     return Statement(first["term"], f"{what}; omnibus {_p_values(first)}", "", tuple(details))
 
 
-def _contrast(row: Mapping[Any, Any], layout: Layout, response: Response) -> str:
-    if row["term"] not in layout.factors:
-        return f"{row['contrast']}: {_kind(response)} {_number(row, response)}; {_p_values(row)}"
-    return f"{_effect(row, layout, response)}, {_direction(row, layout, response)}; {_p_values(row)}"
+def _contrast(row: Mapping[Any, Any], analysis: Analysis, response: Response) -> str:
+    if row["term"] not in analysis.layout.factors:
+        return f"{row['contrast']}: {KIND[response.scale]} {_number(row, response)}; {_p_values(row)}"
+    return f"{_effect(row, analysis, response)}, {_direction(row, analysis, response)}; {_p_values(row)}"
 
 
 def _not_shown(group: pd.DataFrame, response: Response) -> Statement:
@@ -151,19 +180,34 @@ def _number(row: Any, response: Response) -> str:
     return estimate(*(row[name] for name in names))
 
 
-def _effect(row: Mapping[Any, Any], layout: Layout, response: Response) -> str:
+def _effect(row: Mapping[Any, Any], analysis: Analysis, response: Response) -> str:
     """`trajectory against none multiplies Eval MSE by 8.07 [5.52, 11.8]`, and the like for other terms and scales."""
-    number, factors = _number(row, response), row["term"].split(":")
-    if not set(factors) <= set(layout.factors):
-        return f"these effects, which the design cannot tell apart, together {_changes(response, number)}"
-    if len(factors) > 1:
-        return f"{_interaction(factors)}: {_kind(response)} {number}"
-    before, after = _compared(layout.factors[factors[0]], row["contrast"])
+    number, term = _number(row, response), _term(row, analysis)
+    if is_aliased(term):
+        return _class_effect(term, analysis.layout, response, number)
+    if term.order > 1:
+        return f"{_interaction(term.factors)}: {KIND[response.scale]} {number}"
+    before, after = _compared(analysis.layout.factors[term.factors[0]], row["contrast"])
     return f"{after} against {before} {_changes(response, number, 's')}"
 
 
-def _kind(response: Response) -> str:
-    return "difference" if response.scale == "linear" else "ratio"
+def _term(row: Mapping[Any, Any], analysis: Analysis) -> Term:
+    """The term that a row of effects is about; one by its own factors where the design has none of that name."""
+    place = analysis.terms.find(row["term"])
+    return Term((Member(tuple(row["term"].split(":"))),)) if place is None else analysis.terms.terms[place]
+
+
+def _class_effect(term: Term, layout: Layout, response: Response, number: str) -> str:
+    """What the effects of a class, which cannot be told apart, do together, by the levels that it compares."""
+    levels = [layout.factors[factor] for factor in term.factors]
+    if term.order == 1:
+        (before, after), *_ = levels
+        return f"{after} against {before}, with what cannot be told from it, {_changes(response, number, 's')}"
+    if term.order == 2:
+        (first, second), (other, another) = levels
+        pairs = f"{first} with {other} and {second} with {another}, against the other two pairs"
+        return f"{pairs}, with what cannot be told from that, {_changes(response, number)}"
+    return f"these effects, which the design cannot tell apart, together: {KIND[response.scale]} {number}"
 
 
 def _changes(response: Response, number: str, ending: str = "") -> str:
@@ -174,7 +218,7 @@ def _changes(response: Response, number: str, ending: str = "") -> str:
     return f"{verb} {what}{name} by {number}"
 
 
-def _interaction(factors: list[str]) -> str:
+def _interaction(factors: Sequence[str]) -> str:
     if len(factors) == 2:
         return f"the effect of {factors[0]} depends on {factors[1]}"
     return f"the effects of {joined(factors)} depend on each other"
@@ -186,11 +230,13 @@ def _compared(levels: tuple[str, ...], contrast: str) -> tuple[str, str]:
     return named[contrast] if contrast else (levels[0], levels[1])
 
 
-def _direction(row: Mapping[Any, Any], layout: Layout, response: Response) -> str:
-    """Whether a main effect is for the better; empty for other terms, which have no direction of their own."""
-    if row["term"] not in layout.factors or not row["estimate"]:
+def _direction(row: Mapping[Any, Any], analysis: Analysis, response: Response) -> str:
+    """Whether a main effect, or the class that one leads, is for the better; empty for other terms."""
+    term = _term(row, analysis)
+    if term.order > 1 or not row["estimate"]:
         return ""
-    return "better" if (row["estimate"] < 0) == (response.better == "lower") else "worse"
+    word = "better" if (row["estimate"] < 0) == (response.better == "lower") else "worse"
+    return f"{word} as a class" if is_aliased(term) else word
 
 
 def origin(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -206,74 +252,3 @@ def origin(manifest: Mapping[str, Any]) -> dict[str, str]:
         **(manifest.get("versions") or {}),
     }
     return {name: str(value) for name, value in rows.items() if value}
-
-
-def scales(layout: Layout) -> list[tuple[str, str]]:
-    """For each response that is judged its name and how it is."""
-    lines = []
-    for name in layout.judged:
-        response = layout.response(name)
-        stand_in = "" if response.stand_in is None else f"; a diverged run counts as {response.stand_in:g}"
-        lines.append((name, f"{response.scale} scale, {response.better} is better{stand_in}"))
-    return lines
-
-
-def judged(analysis: Analysis) -> list[str]:
-    """How the study was judged, in paragraphs: what does not apply to it is left out."""
-    several = (analysis.effects["contrast"] == OMNIBUS).any()
-    one = replicates_of(analysis) == 1
-    paragraphs = [
-        DESIGN,
-        ONE_REPLICATE if one else (HOLES if robust(analysis) else WITHIN) + POOLED,
-        "" if one else HOLM + (SEVERAL_LEVELS if several else ""),
-        SECONDARY if len(analysis.anova) else "",
-        PAIRED if analysis.layout.ratios else "",
-        HYPOTHESES if len(analysis.hypotheses) else "",
-        DIVERGED,
-    ]
-    return [paragraph for paragraph in paragraphs if paragraph]
-
-
-DESIGN = (
-    "The study is a randomized complete block design: every replicate holds every treatment once, on common random"
-    " numbers. Responses are analysed on the scale that the study declares for them."
-)
-WITHIN = (
-    "Each effect is estimated inside every replicate. The replicates' estimates give a 95% t interval, with one degree"
-    " of freedom fewer than there are replicates."
-)
-HOLES = (
-    "Runs are missing, so effects are estimated by least squares with replicate effects over all runs that there are,"
-    " with a variance that is robust to clusters (CR2, Bell–McCaffrey degrees of freedom). Where nothing is missing it"
-    " equals the t interval over the estimates inside replicates. The estimate from complete replicates alone stands"
-    " beside it."
-)
-POOLED = (
-    " A pooled analysis would be too sure of factors whose levels share something inside a replicate,"
-    " such as a teacher."
-)
-ONE_REPLICATE = (
-    "One replicate gives no intervals and no verdicts. Where there are seven or more orthogonal two-level contrasts,"
-    " Lenth's method judges them by each other."
-)
-HOLM = "p values of the terms of one response are adjusted by Holm's method; plain and adjusted ones are shown."
-SEVERAL_LEVELS = (
-    " A term of more than two levels enters with its omnibus p, the smallest p of its contrasts times their number;"
-    " its contrasts are adjusted among themselves."
-)
-SECONDARY = (
-    "The block analysis of variance is secondary: where it disagrees with the effects inside replicates, the effects"
-    " decide."
-)
-PAIRED = "Ratios to the teacher and to the baseline are paired inside replicates, never made from two means."
-HYPOTHESES = (
-    "A hypothesis on an effect, a response or a difference is supported when its whole 95% interval lies where it says,"
-    " refuted when none of it does, and inconclusive otherwise. “Some treatment” has to pass at 0.025 divided by the"
-    " number of treatments that match. The largest effect and the rank of an effect are judged by comparing every pair"
-    f" of effects inside replicates. {VERDICTS_ARE} One that was registered, or changed, after runs existed is marked"
-    " exploratory."
-)
-DIVERGED = (
-    "A diverged run is an outcome and never counts as missing: it takes part with the value registered for it. Without"
-    " such a value a verdict stands only if it is the same with diverged runs left out and at the worst value seen."
-)

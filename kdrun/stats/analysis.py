@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from kdrun.records import GradientCheck, Outcome, Run
@@ -117,11 +116,8 @@ def _notes(found: Iterable[Contrasts]) -> Iterator[str]:
         elif contrasts.uses_all_runs and not contrasts.enough:
             yield f"{name}: runs are missing, and some treatment has fewer than three: no effect has an interval."
         elif contrasts.uses_all_runs:
-            yield (
-                f"{name}: {int(np.isnan(contrasts.y).sum())} runs have no value, so effects are estimated by least"
-                f" squares over all others, with intervals robust to replicates (CR2); {len(contrasts.complete.y)}"
-                " replicates are complete."
-            )
+            complete, replicates = len(contrasts.complete.y), len(contrasts.y)
+            yield f"{name}: {complete} of {replicates} replicates are complete; effects are estimated from all runs."
 
 
 def _refused(terms: Terms) -> Iterator[str]:

@@ -32,25 +32,36 @@ def _made(
     diverged: tuple[str, ...] = (),
     criteria: list[dict[str, Any]] = CRITERIA,
     comparator: str = "coordinate_search",
+    missing: tuple[str, ...] = (),
+    chosen: Callable[[tuple[int, ...]], bool] | None = None,
+    screening: bool = False,
+    stand_in: float | None = 0.5,
+    hypotheses: tuple[dict[str, Any], ...] = (),
 ) -> Analysis:
-    measured = (Response("train_mse"), Response("eval_mse", stand_in=0.5))
-    layout = Layout(factors, measured, ("eval_mse",), ("vs_float", "vs_baseline"))
+    """`chosen` says of the positions of levels whether they are a treatment; numbers of runs are those of the full."""
+    measured = (Response("train_mse", declared=False), Response("eval_mse", stand_in=stand_in))
+    layout = Layout(factors, measured, ("eval_mse",), ("vs_float", "vs_baseline"), screening=screening)
     names = list(factors)
     runs, outcomes = [], {}
     for replicate in range(1, replicates + 1):
         runs.append(Run(f"teacher{replicate}", "teacher", replicate, {}))
         for treatment in range(2 ** len(names)):
-            levels = {name: factors[name][treatment >> place & 1] for place, name in enumerate(names)}
+            positions = tuple(treatment >> place & 1 for place in range(len(names)))
+            if chosen is not None and not chosen(positions):
+                continue
+            levels = {name: factors[name][position] for name, position in zip(names, positions, strict=True)}
             needs = (f"teacher{replicate}",)
             run_id = f"r{replicate}t{treatment + 1}"
             runs.append(Run(run_id, "treatment", replicate, {}, needs, treatment + 1, None, levels))
         runs.append(Run(f"c{replicate}", "comparator", replicate, {}, (f"r{replicate}t1",), None, comparator))
     for place, run in enumerate(runs):
         value = 1e-4 * (2 + math.sin(place))
+        if run.run_id in missing:
+            continue
         status = "diverged" if run.run_id in diverged else "done"
         responses = {"eval_mse": value} if run.kind == "comparator" else {"train_mse": value / 2, "eval_mse": value}
         outcomes[run.run_id] = Outcome(run.run_id, status, responses, seconds=0.25)  # type: ignore[arg-type]
-    return analyse(runs, outcomes, layout, criteria)
+    return analyse(runs, outcomes, layout, criteria, hypotheses)
 
 
 @pytest.fixture

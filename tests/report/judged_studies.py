@@ -18,6 +18,11 @@ ANOVA = ("response", "term", "stratum", "df", "sum_sq", "mean_sq", "F", "p_value
 NAN = math.nan
 
 
+def half(positions: tuple[int, ...]) -> bool:
+    """Half of all treatments: the last factor is the product of all others."""
+    return sum(positions) % 2 == 1
+
+
 def judged(analysis: Analysis, **changes: Any) -> Analysis:
     """The analysis with three verdicts and an analysis of variance."""
     hypotheses = [

@@ -136,6 +136,18 @@ def test_wide_tables_scroll_in_their_own_box(chromium: Any, page: Path) -> None:
     assert inner > outer
 
 
+def test_pictures_scroll_with_labels_that_can_be_read(chromium: Any, page: Path) -> None:
+    """On a telephone a picture stays 30rem wide in a box of its own, whose shadow shows through its white."""
+    resize(chromium, *SIZES[0])
+    chromium.get(page.as_uri())
+    width, inner, outer, blend = chromium.execute_script(
+        "const box = document.querySelector('#pictures .scroll'), image = box.querySelector('img');"
+        "return [image.clientWidth, box.scrollWidth, box.clientWidth, getComputedStyle(image).mixBlendMode]"
+    )
+    assert (width, blend) == (480, "multiply")
+    assert inner > outer
+
+
 def test_a_click_sorts(chromium: Any, page: Path) -> None:
     """A click on a heading sorts by its numbers, another turns the order round, a third restores it; and by key."""
     resize(chromium, *SIZES[1])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from judged_studies import HOSTILE, NAN, SHOWN, effects, judged
+from judged_studies import HOSTILE, NAN, SHOWN, effects, half, judged
 
 from kdrun.report.html import report_html
 from kdrun.report.index import COLUMNS, index_html
@@ -259,10 +259,50 @@ def test_effects_that_were_not_estimated(analysis: Analysis, study: dict[str, An
     assert not [row for row in page.of("div") if row.get("aria-label") == "Effects"]
 
 
+@pytest.mark.parametrize(("screening", "line"), [
+    (False, "gradient + distillation:width"), (True, "gradient + distillation:width (a full alias)"),
+])  # fmt: skip
+def test_aliases_stand_in_the_page(
+    make: Callable[..., Analysis], study: dict[str, Any], screening: bool, line: str
+) -> None:
+    """A part of all combinations has a section on what it cannot tell apart; the whole has none."""
+    whole = report_html(make(), study, "", {}, {}, [])
+    assert "What cannot be told apart" not in whole
+    html = report_html(make(chosen=half, screening=screening), study, "", {}, {}, [])
+    page = Page(html)
+    text = page.text()
+    assert '<span class="whole">+ distillation:</span><wbr>width' in html
+    assert line in text[text.index("What cannot be told apart", text.index("Which techniques matter")) :]
+    assert {"href": "#apart"} in page.of("a")
+
+
+def test_numbers_are_kept_on_one_line(analysis: Analysis, study: dict[str, Any]) -> None:
+    """A number with a minus inside is no place to break a line; names that look like one are left alone."""
+    rows = judged(analysis).hypotheses.assign(evidence="p 1.82e-17, level 1e-2 of x1e-2 & <b>")
+    html = report_html(judged(analysis, hypotheses=rows), study, "", {}, {}, [])
+    assert (
+        'p <span class="whole">1.82e-17</span>, level <span class="whole">1e-2</span> of x1e-2 &amp; &lt;b&gt;' in html
+    )
+
+
+def test_long_lists_of_aliases_are_folded(make: Callable[..., Analysis], study: dict[str, Any]) -> None:
+    """More than 16 classes stand behind a summary."""
+    six = dict.fromkeys("abcdef", ("1", "2"))
+    page = Page(report_html(make(six, replicates=2, chosen=half), study, "", {}, {}, []))
+    assert "All 31" in page.text("summary")
+
+
+def test_cautions_come_before_what_matters(make: Callable[..., Analysis], study: dict[str, Any]) -> None:
+    """That diverged runs were left out is read first."""
+    text = Page(report_html(make(diverged=("r1t2",), stand_in=None), study, "", {}, {}, [])).text()
+    assert text.index("Which techniques matter 1 diverged run") < text.index("Not shown to matter")
+
+
 def index_of(**changes: Any) -> pd.DataFrame:
     """An index of one study."""
     row = {
         "folder": "one", "study": "sine", "title": "Sines", "treatments": 8, "replicates": 4, "best": "width 16",
+        "best_replicates": 4,
         "response": "eval_mse", "mean": 0.1, "ci_low": 0.05, "ci_high": 0.2, "supported": 2, "refuted": 1,
         "inconclusive": 0, "criteria": 3, "held": 2, "results_digest": "0123456789abcdef", "end": "",
         "report": "report.html",
@@ -285,6 +325,10 @@ def test_the_index_leads_to_each_report() -> None:
     ):
         assert part in f"{text} "
     assert Page(index_html(index_of(report=""))).of("a") == []
+    assert "of 4" not in text
+    assert (
+        "Eval MSE 0.100 [0.0500, 0.200], of 2 of 4 replicates" in Page(index_html(index_of(best_replicates=2))).text()
+    )
 
 
 def test_hostile_folders_are_text_in_the_index() -> None:

@@ -8,18 +8,32 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from judged_studies import effects, judged
+from judged_studies import effects, half, judged
 from markdown_it import MarkdownIt
 from rich.console import Console
 from rich.table import Table
 
-from kdrun.report.effect_tables import LENTH_CAUTION, anova_sheet, complete_effects_sheet, effects_rich, effects_sheet
+from kdrun.report.effect_tables import (
+    ALIASED,
+    LENTH_CAUTION,
+    anova_sheet,
+    complete_effects_sheet,
+    effects_rich,
+    effects_sheet,
+)
 from kdrun.report.sheet import markdown_table
 from kdrun.report.text import estimate
 from kdrun.report.treatment_tables import treatment_markdown, treatment_sheet, treatment_table
-from kdrun.report.verdict_tables import criteria_markdown, criteria_rich, hypotheses_rich, hypotheses_sheet
+from kdrun.report.verdict_tables import (
+    changes_rich,
+    criteria_markdown,
+    criteria_rich,
+    hypotheses_rich,
+    hypotheses_sheet,
+)
 from kdrun.stats.analysis import Analysis
 from kdrun.stats.lenth import Lenth
+from kdrun.stats.scales import Response
 
 HEADINGS = ["Treatment", "Gradient", "Distillation", "Width", "Train MSE", "Eval MSE", "vs Float", "vs Baseline"]
 
@@ -72,20 +86,69 @@ def test_the_best_treatment_is_marked(analysis: Analysis) -> None:
 
 def test_notes_say_what_the_numbers_are(make: Callable[..., Analysis]) -> None:
     """Below the table stand the kind of mean, the replicates, how runs ended, and what diverged runs count as."""
+    assert treatment_sheet(make()).notes[0] == "Geometric means over 4 replicates with 95% t intervals."
     got = treatment_sheet(make(diverged=("r2t3", "r3t3"))).notes
-    assert got[0] == "Geometric means over 4 replicates with 95% t intervals."
+    assert got[0] == "Geometric means over up to 4 replicates with 95% t intervals."
     assert got[-3:] == (
         "40 runs: 38 done, 2 diverged, 0 failed, 0 missing.",
         "Treatment 3: 2 diverged.",
-        "Diverged runs count as Eval MSE 0.5.",
+        "Diverged runs count as Eval MSE 0.5 and are left out of Train MSE.",
     )
+
+
+def test_a_stand_in_that_is_better_than_a_finished_run_is_warned_of(make: Callable[..., Analysis]) -> None:
+    """Where a diverged run counts as better than one that finished, the notes say so."""
+    got = treatment_sheet(make(diverged=("r2t3",), stand_in=1e-5)).notes
+    assert got[-2] == "Diverged runs count as Eval MSE 1e-05 and are left out of Train MSE."
+    assert got[-1].startswith("The registered value 1e-05 is better than the worst finished run of Eval MSE (0.000")
+    assert got[-1].endswith("): a run that diverges counts as better than that one.")
+
+
+def test_fewer_values_are_counted(make: Callable[..., Analysis]) -> None:
+    """Where a row lacks values, a column says how many each has, and the best one says so too."""
+    assert "n" not in treatment_sheet(make()).headings
+    best = int(make().treatments["eval_mse_mean"].idxmin()) + 1
+    analysis = make(missing=(f"r1t{best}", "c1", "c2"))
+    analysis.treatments.loc[best - 1, "eval_mse_mean"] = 1e-9
+    got = treatment_sheet(analysis)
+    assert got.headings == (*HEADINGS[:4], "n", *HEADINGS[4:])
+    expected = ["3" if number == best else "4" for number in range(1, 9)]
+    assert [row[4] for row in got.rows] == [*expected, "2"]
+    assert got.values[4][best - 1] == 3.0
+    assert got.values[6][best - 1] == 1e-9
+    assert "*" in got.rows[best - 1][6]
+    assert got.notes[0] == "Geometric means over up to 4 replicates with 95% t intervals."
+    assert "n is the number of replicates with a value of Eval MSE." in got.notes
+    assert "* best treatment by Eval MSE, of 3 of 4 replicates." in got.notes
+
+
+def test_kinds_of_means_are_told_by_column(analysis: Analysis) -> None:
+    """Where columns hold different kinds of means, the note says which holds which."""
+    measured = (Response("train_mse", "linear"), Response("eval_mse"))
+    mixed = replace(analysis, layout=replace(analysis.layout, responses=measured))
+    assert treatment_sheet(mixed).notes[0] == (
+        "Means of Train MSE, geometric means of Eval MSE, vs Float and vs Baseline, over 4 replicates with 95% t"
+        " intervals."
+    )
+
+
+def test_one_huge_cell_leaves_the_others_readable(analysis: Analysis) -> None:
+    """Small numbers share their exponents; beside ordinary numbers a huge one alone has one."""
+    analysis.treatments["train_mse_mean"] = 1e-5
+    analysis.comparators["train_mse_mean"] = math.nan
+    analysis.treatments["vs_float_mean"] = 1.68
+    analysis.treatments.loc[2, "vs_float_mean"] = 2.5e9
+    rows = treatment_sheet(analysis).rows
+    assert [row[4].split(" ")[0] for row in rows[:8]] == ["1.00e-5"] * 8
+    assert [row[6].split(" ")[0] for row in rows[:4]] == ["1.68", "1.68", "2.50e9", "1.68"]
 
 
 def test_one_replicate_claims_no_interval(make: Callable[..., Analysis]) -> None:
     """With one replicate cells are values alone, and the note says so."""
     got = treatment_sheet(make(replicates=1))
-    assert got.notes[0] == "Geometric means over 1 replicate: no intervals."
+    assert got.notes[0] == "Values of 1 replicate: no intervals."
     assert not [cell for row in got.rows for cell in row if "[" in cell]
+    assert "paired" not in " ".join(got.notes)
 
 
 @pytest.mark.parametrize("width", [100, 120, 200])
@@ -174,7 +237,7 @@ def test_robust_effects_say_so_and_show_their_df(analysis: Analysis) -> None:
     table["df"] = [1.923077, 2.5]
     holes = replace(analysis, effects=table, complete_effects=effects(("gradient", "", -0.3, -0.4, -0.2), df=1))
     got = effects_sheet(holes)
-    assert "CR2 with Bell–McCaffrey degrees of freedom (1.92 to 2.50), because runs are missing." in got.notes[0]
+    assert "CR2 with Bell–McCaffrey degrees of freedom (1.92 to 2.50), because runs have no value." in got.notes[0]
     assert "complete replicates" not in got.notes[0]
     assert got.headings == ("Effect", "Estimate", "Ratio", "df", "p", "p (Holm)")
     assert [row[3] for row in got.rows] == ["1.92", "2.50"]
@@ -182,6 +245,34 @@ def test_robust_effects_say_so_and_show_their_df(analysis: Analysis) -> None:
     assert [row[:2] for row in complete.rows] == [("gradient", "-0.300 [-0.400, -0.200]")]
     assert "df" not in complete.headings
     assert complete.notes[0].startswith("From the complete replicates alone")
+
+
+def test_effects_say_what_has_no_value(make: Callable[..., Analysis]) -> None:
+    """Missing and diverged runs are told apart, and that leaving out diverged ones biases is said."""
+    got = effects_sheet(make(missing=("r1t1",), diverged=("r2t2", "r3t4"), stand_in=None)).notes
+    assert "because 1 run is missing or failed, and 2 runs diverged without a registered value to stand in." in got[0]
+    assert (
+        "2 diverged runs (all at gradient smoothstep and width 16) are left out of the effects on Eval MSE, which"
+        " biases them in favour of the levels at which they diverged: register a value (diverged: {value: x})."
+    ) in got
+    registered = effects_sheet(make(missing=("r1t1",), diverged=("r2t2",))).notes
+    assert "because 1 run is missing or failed." in registered[0]
+    assert "biases" not in " ".join(registered)
+
+
+def test_refused_intervals_leave_estimates_alone(make: Callable[..., Analysis]) -> None:
+    """Where a treatment lacks too many runs, effects have no p, and no note speaks of intervals."""
+    got = effects_sheet(make(missing=("r1t1", "r2t1")))
+    assert got.headings == ("Effect", "Estimate", "Ratio")
+    assert all(row[1] and "[" not in row[1] for row in got.rows)
+    assert got.notes[0].endswith("2 runs are missing or failed: no intervals and no tests.")
+    assert "95%" not in " ".join(got.notes)
+
+
+def test_effects_of_a_part_say_what_they_stand_for(make: Callable[..., Analysis]) -> None:
+    """Below the effects of a fraction or a screening design stands that they are not those of factors alone."""
+    assert ALIASED["fraction"] in effects_sheet(make(chosen=half)).notes
+    assert ALIASED["screening"] in effects_sheet(make(chosen=half, screening=True)).notes
 
 
 def test_one_replicate_has_lenth(make: Callable[..., Analysis]) -> None:
@@ -242,3 +333,15 @@ def test_exploratory_criteria_are_marked(analysis: Analysis) -> None:
     """A criterion that changed after runs existed says so."""
     got = criteria_markdown(analysis, frozenset({"all reported"}))
     assert got.splitlines()[0].startswith("- [x] **all reported** (required, exploratory): ")
+    assert "all reported (required, exploratory)" in printed(criteria_rich(analysis, {"all reported"}), 120)[4]
+
+
+def test_changes_are_shown_on_a_terminal() -> None:
+    """What changed since the registration is a table as text; where nothing did there is none."""
+    assert changes_rich({}) is None
+    assert changes_rich({"changes": ()}) is None
+    table = changes_rich({"changes": [{"time": "2026-01-01", "text": "[red]added"}, {"time": "", "text": "y" * 30}]})
+    assert table is not None
+    lines = printed(table, 100)
+    assert lines[0].strip() == "Changes since registration"
+    assert [line.split() for line in lines[4:6]] == [["2026-01-01", "[red]added"], ["now", "y" * 30]]

@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 
 from kdrun.report.text import (
     code,
+    column_style,
     counted,
     estimate,
     heading,
@@ -106,9 +107,19 @@ def test_an_interval_has_one_style() -> None:
     """Mean and bounds all have exponents or none, as told or as the mean asks."""
     assert estimate(5.21e-4, 4.12e-4, 6.6e-4) == "0.000521 [0.000412, 0.000660]"
     assert estimate(2e-4, 1e-5, 3e-3) == "0.000200 [0.0000100, 0.00300]"
+    assert estimate(1.24, 7.5e-10, 2.04e9) == "1.24 [7.50e-10, 2.04e9]"
+    assert estimate(1.24e9, -2.0, 0.0) == "1.24e9 [-2.00, 0.00]"
     assert estimate(2e-4, 1e-5, 3e-3, scientific=True) == "2.00e-4 [1.00e-5, 3.00e-3]"
     assert is_scientific([0.1, 1e-5])
     assert not is_scientific([0.1, math.nan, 0.0])
+
+
+def test_a_column_has_one_style_where_that_can_be_read() -> None:
+    """All small or all large numbers have exponents, ordinary ones none, and in a mixture each has its own style."""
+    assert column_style([0.5, math.nan, 0.0, 12.0]) is False
+    assert column_style([1e-5, 2e-3]) is True
+    assert column_style([1e9, 2e3]) is True
+    assert column_style([1.68, 1e9]) is None
 
 
 def test_no_interval_is_not_shown() -> None:

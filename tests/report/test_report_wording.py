@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pandas as pd
-from judged_studies import NAN, effects, judged
+from judged_studies import NAN, effects, half, judged
 
-from kdrun.report.wording import judged as how_judged
+from kdrun.report.judging import judged as how_judged
 from kdrun.report.wording import verdict_counts, what_matters
 from kdrun.stats.analysis import Analysis
 from kdrun.stats.lenth import Lenth
@@ -61,6 +61,7 @@ def test_scales_and_directions(analysis: Analysis) -> None:
         "worse",
         "smoothstep against ste multiplies the odds of Eval MSE",
     )
+    assert "depend on each other: odds ratio 1.58" in logit.shown[1].text
 
 
 def test_several_levels_have_their_contrasts(analysis: Analysis) -> None:
@@ -88,15 +89,63 @@ def test_several_levels_have_their_contrasts(analysis: Analysis) -> None:
     assert [(part.term, part.text) for part in got.not_shown] == [("width", "omnibus p 0.200")]
 
 
-def test_aliased_effects_are_never_named_alone(analysis: Analysis) -> None:
-    """A class of aliased terms is shown as it is called, without levels and without better or worse."""
-    table = effects(("gradient + width:distillation", "", -0.2, -0.3, -0.1))
-    (statement,) = what_matters(replace(analysis, effects=table)).shown
-    assert statement.term == "gradient + width:distillation"
-    assert statement.direction == ""
+def test_a_class_of_aliases_is_said_by_its_levels(make: Callable[..., Analysis]) -> None:
+    """A class led by a main effect has its levels, is better or worse as a class, and is not said of the factor."""
+    table = effects(("gradient + distillation:width", "", -0.2, -0.3, -0.1))
+    (statement,) = what_matters(replace(make(chosen=half), effects=table)).shown
+    assert statement.term == "gradient + distillation:width"
+    assert statement.direction == "better as a class"
     assert statement.text.startswith(
-        "these effects, which the design cannot tell apart, together multiply Eval MSE by 0.631"
+        "smoothstep against ste, with what cannot be told from it, multiplies Eval MSE by 0.631 [0.501, 0.794]"
     )
+
+
+def test_classes_of_interactions_have_no_better_or_worse(make: Callable[..., Analysis]) -> None:
+    """Of two factors they say which pairs are compared; of more only that they cannot be told apart."""
+    four = {"a": ("a1", "a2"), "b": ("b1", "b2"), "c": ("c1", "c2"), "d": ("d1", "d2")}
+    table = effects(("a:b - c:d", "", -0.2, -0.3, -0.1))
+    (pair,) = what_matters(replace(make(four, chosen=half), effects=table)).shown
+    assert pair.direction == ""
+    assert pair.text.startswith("a1 with b1 and a2 with b2, against the other two pairs, with what cannot be told from")
+    assert " multiply Eval MSE by 0.631" in pair.text
+    six = dict.fromkeys("abcdef", ("1", "2"))
+    table = effects(("a:b:c - d:e:f", "", -0.2, -0.3, -0.1))
+    (triple,) = what_matters(replace(make(six, chosen=half), effects=table)).shown
+    assert triple.text.startswith("these effects, which the design cannot tell apart, together: ratio 0.631")
+
+
+def test_full_aliases_of_a_screening_design_are_named(make: Callable[..., Analysis]) -> None:
+    """What is said of a factor is said of its full alias too, and a caution stands before all of it."""
+    table = effects(("gradient", "", -0.2, -0.3, -0.1))
+    got = what_matters(replace(make(chosen=half, screening=True), effects=table))
+    assert got.cautions[0].startswith("A screening design tells no effect of a factor")
+    assert got.shown[0].direction == "better as a class"
+    assert got.shown[0].text.endswith(
+        "that is the effect of gradient and distillation:width, with their signs, together"
+    )
+
+
+def test_diverged_runs_without_a_value_are_a_caution(make: Callable[..., Analysis]) -> None:
+    """Where effects leave out diverged runs, that is said before what matters; not where a value stands in."""
+    (caution,) = what_matters(make(diverged=("r1t2",), stand_in=None)).cautions
+    assert caution == (
+        "1 diverged run (at gradient smoothstep, distillation none and width 16) is left out of the effects on Eval"
+        " MSE, which biases them in favour of the levels at which it diverged: register a value (diverged: {value: x})."
+    )
+    assert what_matters(make(diverged=("r1t2",))).cautions == ()
+
+
+def test_refused_intervals_show_nothing(make: Callable[..., Analysis]) -> None:
+    """Where a treatment lacks too many runs nothing is shown to matter, and no paragraph speaks of intervals."""
+    analysis = make(missing=("r1t1", "r2t1"))
+    got = what_matters(analysis)
+    assert (got.shown, got.not_shown) == ((), ())
+    assert got.remarks[0] == "No interval can be given, so no effect is shown to matter."
+    text = "\n".join(how_judged(analysis))
+    assert "2 runs are missing or failed, so effects are estimated by least squares" in text
+    assert "so no effect has an interval or a test" in text
+    assert "95% t interval" not in text
+    assert "Holm" not in text
 
 
 def test_equal_runs_are_called_identical(analysis: Analysis) -> None:
@@ -135,12 +184,52 @@ def test_how_it_was_judged_says_what_applies(make: Callable[..., Analysis]) -> N
         ("estimated inside every replicate", [True, False, False]),
         ("CR2, Bell–McCaffrey", [False, True, False]),
         ("Holm", [True, True, False]),
-        ("Lenth", [False, False, True]),
+        ("One replicate gives no intervals", [False, False, True]),
+        ("every replicate holds every combination of levels", [True, True, True]),
+        ("paired inside replicates", [True, True, False]),
         ("nothing is adjusted across hypotheses", [False, True, False]),
         ("analysis of variance is secondary", [False, True, False]),
         ("A diverged run is an outcome", [True, True, True]),
     ):
         assert [word in text for text in texts] == expected, word
+
+
+def test_one_replicate_has_no_rules_for_intervals(make: Callable[..., Analysis]) -> None:
+    """With one replicate nothing is said of intervals, ranks or pooling; Lenth is named where there are his limits."""
+    analysis = judged(make(replicates=1))
+    text = "\n".join(how_judged(analysis))
+    for absent in ("95%", "rank", "pooled", "Holm", "1 replicates"):
+        assert absent not in text, absent
+    assert "stays inconclusive with one replicate" in text
+    assert ("Lenth" in text) == bool(analysis.lenth)
+    assert "Lenth" not in "\n".join(how_judged(replace(analysis, lenth={})))
+
+
+def test_what_was_run_of_all_combinations_is_said(make: Callable[..., Analysis]) -> None:
+    """A fraction, a screening design and a selection are called so; none of them holds every combination."""
+    for analysis, start in (
+        (make(chosen=half), "A fraction was run: 4 of the 8 combinations of levels, the same in every replicate"),
+        (make(chosen=half, screening=True), "A screening design was run: 4 of the 8 combinations"),
+        (make(chosen=lambda at: at != (1, 1, 1)), "A selection of treatments was run: 7 of the 8 combinations"),
+    ):
+        text = how_judged(analysis)[0]
+        assert text.startswith(start)
+        assert "every combination" not in text
+
+
+def test_stand_ins_are_said_by_response(make: Callable[..., Analysis]) -> None:
+    """A value counts for its own response; without one the rule for verdicts stands; a weak one is warned of."""
+    analysis = make()
+    layout = replace(analysis.layout, judged=("eval_mse", "train_mse"))
+    both = how_judged(replace(analysis, layout=layout))[-1]
+    assert "takes part with the value registered for it: Eval MSE 0.5." in both
+    assert "No value is registered for it on Train MSE, and that of one response is none of another" in both
+    assert "worst value seen" in both
+    assert "worst value seen" not in how_judged(analysis)[-1]
+    assert "takes part" not in how_judged(make(stand_in=None))[-1]
+    weak = how_judged(make(stand_in=1e-5))[-1]
+    assert "The registered value 1e-05 is better than the worst finished run of Eval MSE (0.0003" in weak
+    assert weak.endswith("none diverged here.")
 
 
 def test_verdicts_are_counted() -> None:

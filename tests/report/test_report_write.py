@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from judged_studies import effects, judged
+from judged_studies import effects, half, judged
 from markdown_it import MarkdownIt
 
 from kdrun.errors import UsageError
@@ -117,7 +117,7 @@ def test_report_says_what_came_of_the_study(
         "| Treatment | Gradient | Distillation | Width | Train MSE | Eval MSE | vs Float | vs Baseline |",
         "- [x] **all reported** (required)",
         "| gradient:distillation:width |",
-        "kdrun factorial study.yaml --results again",
+        "kdrun factorial study.yaml --results again\nkdrun compare . again/sine\n",
         "| results digest | `7e5` |",
         "| python | `3.11.0` |",
     ):
@@ -255,6 +255,18 @@ def test_the_report_has_verdicts_first(analysis: Analysis, study: dict[str, Any]
 def test_the_report_shows_no_picture_that_is_not_there(analysis: Analysis, study: dict[str, Any]) -> None:
     """Without pictures nothing links to any."""
     assert "plots/" not in report_text(analysis, study, {})
+
+
+def test_the_report_has_aliases_and_cautions(make: Callable[..., Analysis], study: dict[str, Any]) -> None:
+    """A fraction lists its classes, a selection what it cannot estimate, and what is left out is said first."""
+    fraction = report_text(make(chosen=half), study, {})
+    assert "## What cannot be told apart\n\nEach line has one estimate" in fraction
+    assert "\n- **gradient** + distillation:width\n" in fraction
+    selection = report_text(make(chosen=lambda at: at != (1, 1, 1)), study, {})
+    assert "\n- **Its levels vary together with those of other terms:** gradient:distillation:width\n" in selection
+    assert "told apart" not in report_text(make(), study, {})
+    caution = report_text(make(diverged=("r1t2",), stand_in=None), study, {})
+    assert "## What matters to Eval MSE\n\n**1 diverged run " in caution
 
 
 def test_the_report_stays_short(analysis: Analysis, study: dict[str, Any]) -> None:

@@ -277,7 +277,10 @@ def _caption(analysis: Analysis, groups: list[Group], left_out: int) -> str:
         f"{human(primary.name)} ({SCALE_WORDS[primary.scale]}) of every run by treatment, {replicates}"
         f" replicate{'s'[: replicates != 1]}; further {better} is better. Diamonds are {MEAN_WORDS[primary.scale]}s"
     )
-    text += " with 95% t intervals" if any(not np.isnan(group.low) for group in groups) else " (no intervals)"
+    if any(not np.isnan(group.low) for group in groups):
+        text += " with 95% t intervals"
+    elif replicates > 1:
+        text += " (no intervals)"
     if any(group.comparator for group in groups):
         text += "; comparators stand below the rule"
     text += "."

@@ -28,7 +28,7 @@ from kdrun.report.plots.style import (
     MUTED,
     SMALL,
     TICK,
-    fit,
+    fit_words,
     human,
     spread,
     term_name,
@@ -101,7 +101,7 @@ def draw(material: Material) -> Drawing | None:
     top = 1.08 * float(points.quantile[-1])
     ticks = scale_ticks("linear", 0.0, top)
     left = left_margin(ticks.labels)
-    named = [fit(points.names[index], LONGEST, SMALL) for index in np.flatnonzero(points.named)]
+    named = [fit_words(points.names[index], LONGEST, SMALL) for index in np.flatnonzero(points.named)]
     page = Page(EDGE + HEIGHT + TICK * LINE_HEIGHT + LABEL * LINE_HEIGHT + 0.22)
     axes = page.axes(left, EDGE, page.width - left - widest(named, SMALL) - 0.2, HEIGHT)
     axes.set_ylim(0, top)
@@ -137,7 +137,7 @@ def _points(axes: Axes, points: Points, top: float) -> None:
             zorder=2,
         )
         axes.annotate(
-            fit(points.names[index], LONGEST, SMALL), (edge, place), (4, 0), textcoords="offset points",
+            fit_words(points.names[index], LONGEST, SMALL), (edge, place), (4, 0), textcoords="offset points",
             va="center_baseline", fontsize=SMALL, color=INK, annotation_clip=False,
         )  # fmt: skip
 

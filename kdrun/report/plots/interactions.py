@@ -19,7 +19,19 @@ from kdrun.report.plots.page import (
     y_axis,
 )
 from kdrun.report.plots.picture import Drawing, Material
-from kdrun.report.plots.style import INK, LABEL, LINE_HEIGHT, SMALL, WIDTH, fit, human, line_style, spread, term_name, widest
+from kdrun.report.plots.style import (
+    INK,
+    LABEL,
+    LINE_HEIGHT,
+    SMALL,
+    WIDTH,
+    fit,
+    human,
+    line_style,
+    spread,
+    term_name,
+    widest,
+)
 from kdrun.report.plots.ticks import AXIS_WORDS, MEAN_WORDS, SCALE_WORDS, Ticks, limits, scale_ticks
 from kdrun.report.plots.wide import Wide
 from kdrun.report.plots.wide_words import aliased_mains, model_words, replicate_words
@@ -39,7 +51,7 @@ def draw(material: Material) -> Drawing | None:
     if wide.is_empty:
         return None
     pairs = list(combinations(wide.levels, 2))
-    told = {pair: means for pair in pairs if (means := _means(wide, pair)) is not None}
+    told = {pair: found for pair in pairs if (found := _means(wide, pair)) is not None}
     drawable = [pair for pair in told if min(len(wide.levels[factor]) for factor in pair) <= MOST_LINES]
     shown = _strongest(analysis, wide, drawable)
     if not shown:
@@ -72,7 +84,7 @@ def _strongest(analysis: Analysis, wide: Wide, pairs: list[Pair]) -> list[Pair]:
     """At most `MOST_PANELS` pairs, those whose interactions have the largest estimates, in the order of the study."""
     if len(pairs) <= MOST_PANELS:
         return pairs
-    effects = analysis.effects[(analysis.effects["response"] == analysis.layout.primary.name)]
+    effects = analysis.effects[analysis.effects["response"] == analysis.layout.primary.name]
     sizes = effects["estimate"].abs().groupby(effects["term"]).max()
     size = [float(sizes.get(_term_name(wide, pair), 0.0)) for pair in pairs]
     chosen = sorted(range(len(pairs)), key=lambda index: -np.nan_to_num(size[index]))[:MOST_PANELS]
@@ -80,8 +92,8 @@ def _strongest(analysis: Analysis, wide: Wide, pairs: list[Pair]) -> list[Pair]:
 
 
 def _term_name(wide: Wide, pair: Pair) -> str:
-    found = wide.term_of(*pair)
-    return found[0].name if found else ""
+    term = wide.term_of(*pair)
+    return term.name if term else ""
 
 
 def _page(wide: Wide, means: dict[Pair, Floats], y_limits: tuple[float, float], ticks: Ticks) -> Page:
@@ -160,7 +172,8 @@ def _caption(material: Material, shown: list[Pair], told: int, pairs: int) -> st
     parts = [text, *model_words(wide), *_class_words(wide, shown)]
     if told < pairs:
         parts.append(
-            f"{pairs - told} of {pairs} pairs are not shown: these runs cannot tell their interactions from other terms."
+            f"{pairs - told} of {pairs} pairs are not shown: these runs cannot tell their interactions from other"
+            " terms."
         )
     if len(shown) < told:
         parts.append(

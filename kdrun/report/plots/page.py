@@ -31,10 +31,7 @@ class Page:
     def axes(self, left: float, top: float, width: float, height: float, sharey: Axes | None = None) -> Axes:
         """Axes at a place."""
         box = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
-        axes = self.figure.add_axes(box, sharey=sharey)
-        axes.tick_params(length=2.5, pad=2.5)
-        axes.tick_params(which="minor", length=1.5)
-        return axes
+        return self.figure.add_axes(box, sharey=sharey)
 
     def text(self, left: float, top: float, text: str, size: float = TICK, **keys: Any) -> Text:
         """Text at a place; by default the place is its upper left corner."""

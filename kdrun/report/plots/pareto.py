@@ -1,4 +1,4 @@
-"""Effects by size, with the limits that chance rarely passes."""
+"""Effects by evidence, which is |t|, or by size where there is no t, with the limits that chance rarely passes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy import special
 
 from kdrun.report.plots.page import EDGE, TICK_PAD, Page, below_label, legend_height, sample, x_axis
 from kdrun.report.plots.picture import Drawing, Material
-from kdrun.report.plots.style import INK, LABEL, LINE_HEIGHT, TICK, WIDTH, fit, human, term_name, widest
+from kdrun.report.plots.style import INK, LABEL, LINE_HEIGHT, TICK, WIDTH, human, in_two_lines, term_name, widest
 from kdrun.report.plots.ticks import SCALE_WORDS, scale_ticks
 from kdrun.report.text import plain
 from kdrun.stats.analysis import Analysis
@@ -32,7 +32,7 @@ ALL: dict[str, Any] = {"color": INK, "linewidth": 1.4, "linestyle": "-"}
 
 @dataclass(frozen=True)
 class Bars:
-    """Rows of effects by size, the largest first; `size` [n] and its limits [n], nan where there is none.
+    """Rows of effects, the longest bar first; `size` [n] of bars and its limits [n], nan where there is none.
 
     `studentized`: size is |t|, else the absolute estimate. `terms` is how many terms the study estimates, `left_out`
     how many bars have no room and `untested` how many have no t because replicates do not vary.
@@ -53,7 +53,8 @@ def bars_of(analysis: Analysis, most: int = MOST_BARS) -> Bars | None:
     primary = analysis.layout.primary.name
     table = analysis.effects[(analysis.effects["response"] == primary) & (analysis.effects["contrast"] != OMNIBUS)]
     rows = table[table["estimate"].notna()].reset_index(drop=True)
-    error = rows["std_error"].to_numpy(np.float64)
+    # Without an interval there is no t either, whatever the standard error.
+    error = rows["std_error"].where(rows["ci_low"].notna()).to_numpy(np.float64)
     studentized = bool((error > 0).any())
     untested = int((~(error > 0)).sum()) if studentized else 0
     if studentized:
@@ -94,24 +95,28 @@ def _order(rows: pd.DataFrame, size: Floats, most: int) -> list[int]:
 
 
 def draw(material: Material) -> Drawing | None:
-    """Horizontal bars, the largest on top."""
+    """Horizontal bars, the longest on top."""
     analysis = material.analysis
     bars = bars_of(analysis)
     if bars is None:
         return None
     handles, names = _legend(bars, human(analysis.layout.primary.name))
-    labels = [fit(_name(row), LONGEST, TICK) for row in bars.rows.to_dict("records")]
-    left = EDGE + widest(labels, TICK) + TICK_PAD
-    height = BAR * len(labels) + 0.12
+    labels = [in_two_lines(_name(row), LONGEST, TICK) for row in bars.rows.to_dict("records")]
+    left = EDGE + widest("\n".join(labels).split("\n"), TICK) + TICK_PAD
+    heights = np.array([BAR if "\n" not in label else BAR + TICK * LINE_HEIGHT for label in labels])
+    height = float(heights.sum()) + 0.12
     below = EDGE + height + TICK * LINE_HEIGHT + LABEL * LINE_HEIGHT + 0.24
     page = Page(below + legend_height(names, WIDTH))
     axes = page.axes(left, EDGE, page.width - left - EDGE - 0.1, height)
-    _draw_bars(axes, bars)
-    axes.set_yticks(range(len(labels)), labels)
+    places = np.cumsum(heights) - heights / 2
+    _draw_bars(axes, bars, places)
+    axes.set_yticks(places, labels, linespacing=1.1)
+    axes.set_ylim(height - 0.06, -0.06)
     axes.tick_params(axis="y", length=0)
     below_label(axes, page.width, _size_label(analysis, bars))
     page.legend(below, handles, names)
-    return Drawing("pareto", "Effects by size", _caption(analysis, bars), page.figure)
+    title = "Effects by evidence" if bars.studentized else "Effects by size"
+    return Drawing("pareto", title, _caption(analysis, bars), page.figure)
 
 
 def _name(row: dict[Any, Any]) -> str:
@@ -125,28 +130,27 @@ def _size_label(analysis: Analysis, bars: Bars) -> str:
     return f"|Effect| on {human(primary.name)} ({SCALE_UNITS[primary.scale]})"
 
 
-def _draw_bars(axes: Axes, bars: Bars) -> None:
+def _draw_bars(axes: Axes, bars: Bars, places: Floats) -> None:
+    """Bars and limits at `places` [n], in inches from above."""
     estimates = bars.rows["estimate"].to_numpy(np.float64)
-    for place, (size, estimate) in enumerate(zip(bars.size, estimates, strict=True)):
-        axes.barh(place, size, height=0.66, linewidth=0.8, zorder=2, **(UP if estimate > 0 else DOWN))
+    for place, size, estimate in zip(places, bars.size, estimates, strict=True):
+        axes.barh(place, size, height=0.66 * BAR, linewidth=0.8, zorder=2, **(UP if estimate > 0 else DOWN))
     for limit, style in ((bars.each, EACH), (bars.together, ALL)):
-        _draw_limit(axes, limit, style)
+        _draw_limit(axes, limit, places, style)
     furthest = max(float(np.nanmax(values, initial=0.0)) for values in (bars.size, bars.each, bars.together))
     axes.set_xlim(0, 1.05 * furthest or 1.0)
     x_axis(axes, scale_ticks("linear", 0.0, axes.get_xlim()[1], 8))
-    axes.set_ylim(len(bars.rows) - 0.5 + 0.1, -0.6)
     axes.grid(visible=False, axis="y")
 
 
-def _draw_limit(axes: Axes, limit: Floats, style: dict[str, Any]) -> None:
+def _draw_limit(axes: Axes, limit: Floats, places: Floats, style: dict[str, Any]) -> None:
     """One line where the limit is the same for all bars, else a piece of it at each."""
     if np.isnan(limit).any():
         return
     if np.ptp(limit) <= 1e-9 * limit.max():
         axes.axvline(float(limit[0]), zorder=3, **style)
     else:
-        places = np.arange(len(limit))
-        axes.vlines(limit, places - 0.45, places + 0.45, zorder=3, **style)
+        axes.vlines(limit, places - 0.45 * BAR, places + 0.45 * BAR, zorder=3, **style)
 
 
 def _legend(bars: Bars, response: str) -> tuple[list[Any], list[str]]:
@@ -176,24 +180,27 @@ def _written(limit: Floats) -> str:
 def _caption(analysis: Analysis, bars: Bars) -> str:
     primary = analysis.layout.primary
     what = "Main effects and interactions" if (bars.rows["order"] > 1).any() else "Main effects"
-    text = f"{what} on {human(primary.name)} ({SCALE_WORDS[primary.scale]}), the largest on top; filled bars lower it,"
+    first = "surest" if bars.studentized else "largest"
+    text = f"{what} on {human(primary.name)} ({SCALE_WORDS[primary.scale]}), the {first} on top; filled bars lower it,"
     text += " hatched bars raise it (second level against first)."
     return " ".join([text, *_limit_words(analysis, bars), *_missing_words(bars)])
 
 
 def _limit_words(analysis: Analysis, bars: Bars) -> list[str]:
     if not bars.studentized:
+        one = len(analysis.runs["replicate"].unique()) == 1
         if np.isnan(bars.each).any():
-            return ["Without replicates that vary there are no limits."]
+            why = "One replicate" if one else "Replicates do not vary, or too few runs are there"
+            return [f"{why}: bars are absolute effects, without limits."]
         return [
-            "One replicate: bars are absolute effects, the lines Lenth's margins of error for one effect (ME, dashed)"
-            " and for all at once (SME, solid), which are conservative."
+            f"{'One replicate: bars' if one else 'Bars'} are absolute effects, the lines Lenth's margins of error for"
+            " one effect (ME, dashed) and for all at once (SME, solid), which are conservative."
         ]
-    df = bars.rows["df"]
-    degrees = f"{df.min():.3g}" if df.min() == df.max() else f"{df.min():.3g} to {df.max():.3g}"
+    degrees = " to ".join(dict.fromkeys(f"{df:.3g}" for df in (bars.rows["df"].min(), bars.rows["df"].max())))
     words = (
-        f"Bars are |t| with {degrees} degrees of freedom. Past the dashed limit an effect alone is significant at 5%,"
-        f" past the solid one also among all {bars.terms} terms (Bonferroni)."
+        "Bars are |t|, an effect divided by its standard error: a long bar is a sure effect, not necessarily a large"
+        f" one. With {degrees} degrees of freedom an effect past the dashed limit is significant at 5% alone, past the"
+        f" solid one also among all {bars.terms} terms (Bonferroni)."
     )
     by_bar = np.ptp(bars.together) > 1e-9 * bars.together.max()
     return [words, "Limits differ between bars and are drawn at each."] if by_bar else [words]
@@ -202,7 +209,7 @@ def _limit_words(analysis: Analysis, bars: Bars) -> list[str]:
 def _missing_words(bars: Bars) -> list[str]:
     found = []
     if bars.left_out:
-        found.append(f"{bars.left_out} smaller effects are not shown.")
+        found.append(f"{bars.left_out} {'less sure' if bars.studentized else 'smaller'} effects are not shown.")
     if bars.untested:
-        found.append(f"{bars.untested} effects without a t (replicates do not vary) are not shown.")
+        found.append(f"{bars.untested} without a t (replicates do not vary) are not shown.")
     return found

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from kdrun.factors.contract import Array
 from kdrun.report.plots.page import (
     EDGE,
     Page,
@@ -31,6 +32,7 @@ from kdrun.tasks.contract import Demonstration
 
 PANEL = 1.75
 MOST_LINES = 6
+LEAST_SEEN = 0.05
 TARGET: dict[str, Any] = {"color": "#B5B5B5", "linewidth": 4.5, "solid_capstyle": "butt"}
 
 
@@ -75,8 +77,10 @@ def draw(material: Material) -> Drawing | None:
     if not shown:
         return None
     first = shown[0].demonstration
-    low, high = _value_limits([item.demonstration for item in shown])
-    labels = ["Target", *(item.label for item in shown)]
+    window = window_of([item.demonstration for item in shown])
+    low, high = _value_limits([item.demonstration for item in shown], window)
+    outside = [_outside(item.demonstration, window) for item in shown]
+    labels = ["Target", *(f"{item.label}{where}" for item, where in zip(shown, outside, strict=True))]
     ticks = scale_ticks("linear", low, high, 5)
     left, heading_room = left_margin(ticks.labels), LABEL * LINE_HEIGHT + 0.05
     step = heading_room + PANEL + 0.14
@@ -94,18 +98,50 @@ def draw(material: Material) -> Drawing | None:
         _time_axis(axes, first, labelled=bool(index), page=page)
     side_label(page, EDGE + heading_room, 2 * step - heading_room - 0.14, plain(first.value_label))
     page.legend(bottom + EDGE, _handles(len(shown)), labels, left)
-    return Drawing("prediction", "What the networks do", _caption(material, shown), page.figure)
+    return Drawing("prediction", "What the networks do", _caption(material, shown, any(outside)), page.figure)
 
 
-def _value_limits(demonstrations: Sequence[Demonstration]) -> tuple[float, float]:
-    """Limits that hold the target, and what networks say up to its range beyond on either side."""
-    target = np.concatenate([item.target for item in demonstrations]).astype(np.float64)
-    said = np.concatenate([part for item in demonstrations for part in (item.one_step, item.free)]).astype(np.float64)
-    said, target = said[np.isfinite(said)], target[np.isfinite(target)]
-    low, high = padded("linear", float(target.min(initial=0.0)), float(target.max(initial=0.0)), 0.0)
-    beyond = high - low
-    least, most = float(said.min(initial=low)), float(said.max(initial=high))
-    return padded("linear", max(least, low - beyond), min(most, high + beyond))
+def window_of(demonstrations: Sequence[Demonstration]) -> tuple[float, float]:
+    """What a picture shows at most: the targets, and their range beyond on either side."""
+    targets = _finite([item.target for item in demonstrations])
+    low, high = padded("linear", float(targets.min(initial=np.inf)), float(targets.max(initial=-np.inf)), 1.0)
+    return (low, high) if len(targets) else (-1.0, 1.0)
+
+
+def _value_limits(demonstrations: Sequence[Demonstration], window: tuple[float, float]) -> tuple[float, float]:
+    """Limits that hold the targets, and what lies in the window of the curves that can be seen there."""
+    curves = [curve for item in demonstrations for curve in _said(item) if _is_seen(curve, window)]
+    values = _finite([*(item.target for item in demonstrations), *(_within(curve, window) for curve in curves)])
+    low, high = (float(values.min()), float(values.max())) if len(values) else window
+    return padded("linear", low, high)
+
+
+def _finite(parts: Sequence[Array]) -> Array:
+    values = np.concatenate(parts).astype(np.float64)
+    return values[np.isfinite(values)]
+
+
+def _said(item: Demonstration) -> tuple[Array, Array]:
+    """What a network says in either panel: of the free run what follows the true input."""
+    return item.one_step, item.free[item.given :] if item.given < len(item.free) else item.free
+
+
+def _within(curve: Array, window: tuple[float, float]) -> Array:
+    """The values inside the window; not a number is outside."""
+    return curve[(curve >= window[0]) & (curve <= window[1])]
+
+
+def _is_seen(curve: Array, window: tuple[float, float]) -> bool:
+    """Whether more of a curve is inside the window than a few points that it crosses it in."""
+    return len(_within(curve, window)) > LEAST_SEEN * len(curve)
+
+
+def _outside(item: Demonstration, window: tuple[float, float]) -> str:
+    """What a legend says of a network that cannot be seen; nothing of any other."""
+    above, below = (_is_seen(curve, window) for curve in _said(item))
+    if above and below:
+        return ""
+    return f" (out of the {'lower ' if above else 'upper ' if below else ''}picture)"
 
 
 def _panel(axes: Axes, shown: Sequence[Shown], free: bool) -> None:
@@ -144,13 +180,19 @@ def _handles(count: int) -> list[Any]:
     return [sample(**TARGET), *(sample(**line_style(index)) for index in range(count))]
 
 
-def _caption(material: Material, shown: Sequence[Shown]) -> str:
+def _caption(material: Material, shown: Sequence[Shown], outside: bool) -> str:
     first = shown[0].demonstration
     names = "; ".join(plain(item.label) for item in shown)
     primary = material.analysis.layout.primary.name
     which = f"A run stands for its treatment's replicates: the one nearest to their mean {primary}."
-    return (
+    text = (
         f"The target (broad grey line) and what single networks say ({names}), on a linear scale. Above, every input is"
         f" true; below, after {first.given} steps of true input (shaded) each network's answers are its own next"
-        f" inputs, so errors add up. {which if len(shown) > 1 else ''}"
-    ).strip()
+        " inputs, so errors add up."
+    )
+    if outside:
+        text += (
+            " Out of the picture is what is no number, or further from the target's range than that is wide; the legend"
+            " says whose."
+        )
+    return f"{text} {which}" if len(shown) > 1 else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ COLOURS = ("#12355B", "#D55E00", "#882255", "#009E73", "#332288", "#B8860B", "#6
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.3, 1.3)), (0, (6, 1.6, 1.3, 1.6)), (0, (9, 2)))
 
+TICK_SIZES = {"major.size": 2.5, "major.pad": 2.5, "minor.size": 1.5}
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": TICK,
@@ -51,6 +53,7 @@ RC: dict[str, Any] = {
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
+    **{f"{axis}tick.{key}": size for axis in "xy" for key, size in TICK_SIZES.items()},
     "lines.linewidth": 1.4,
     "lines.markersize": 4.5,
     "hatch.linewidth": 0.8,
@@ -96,8 +99,19 @@ def human(name: str) -> str:
 
 
 def term_name(term: str) -> str:
-    """The name of a term: `gradient:width` is `Gradient × Width`."""
-    return " × ".join(human(part) for part in term.split(":"))
+    """The name of a term: `gradient:width` is `Gradient × Width`, `a - b:c + 2 more` is `A − B × C + 2 more`."""
+    first, *rest = re.split(r" ([+-]) ", term)
+    aliases = (
+        f" {'−' if sign == '-' else sign} {_effect_name(name)}"
+        for sign, name in zip(rest[::2], rest[1::2], strict=True)
+    )
+    return _effect_name(first) + "".join(aliases)
+
+
+def _effect_name(effect: str) -> str:
+    if re.fullmatch(r"\d+ more", effect):
+        return effect
+    return " × ".join(human(part) for part in effect.split(":"))
 
 
 @lru_cache(maxsize=20_000)
@@ -129,6 +143,41 @@ def fit(text: str, width: float, size: float) -> str:
 def _cut(text: str, kept: int) -> str:
     head = (kept + 1) // 2
     return f"{text[:head].rstrip()}…{text[len(text) - (kept - head) :].lstrip()}"
+
+
+def _words(text: str) -> list[str]:
+    """Words of a label, signs together with what follows them, as in `Gradient`, `− Width`, `× Depth`, `+ 2 more`."""
+    return re.findall(r"\+ \d+ more|[×+−:-] \S+|\S+", text)
+
+
+def fit_words(text: str, width: float, size: float) -> str:
+    """The text, whole words cut from its middle where it is too wide; words themselves only where one is too wide."""
+    words = _words(text)
+    best = ""
+    for kept in range(2, len(words)):
+        head = (kept + 1) // 2
+        shorter = " ".join([*words[:head], "…", *words[len(words) - (kept - head) :]])
+        if text_width(shorter, size) > width:
+            break
+        best = shorter
+    return text if text_width(text, size) <= width else best or fit(text, width, size)
+
+
+def in_two_lines(text: str, width: float, size: float) -> str:
+    """The text, broken between words where it is wider than `width` inches, and cut where two lines do not hold it.
+
+    It is broken before what stands in brackets, if that does.
+    """
+    if text_width(text, size) <= width:
+        return text
+    name, bracket, inside = text.partition(" (")
+    if bracket and widest([name, f"({inside}"], size) <= width:
+        return f"{name}\n({inside}"
+    words = _words(text)
+    count = sum(text_width(" ".join(words[:n]), size) <= width for n in range(1, len(words)))
+    if not count:
+        return fit_words(text, width, size)
+    return f"{' '.join(words[:count])}\n{fit_words(' '.join(words[count:]), width, size)}"
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:

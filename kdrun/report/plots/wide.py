@@ -86,19 +86,30 @@ class Wide:
         known = fit.estimable(np.eye(columns.shape[1]))
         return np.concatenate([[mean], np.where(known, fit.coefficients, np.nan)])[None]
 
-    def term_of(self, *factors: str) -> tuple[Term, slice, int] | None:
-        """The term that holds the effect of these factors, its columns, and the sign of the effect in it."""
-        for term, span in zip(self.terms.terms, self.terms.spans, strict=True):
-            for member in term.members:
-                if set(member.factors) == set(factors):
-                    return term, span, member.sign
-        return None
+    @cached_property
+    def _places(self) -> dict[frozenset[str], tuple[int, int]]:
+        """By the factors of an effect the position of the term that holds it, and its sign there."""
+        return {
+            frozenset(member.factors): (index, member.sign)
+            for index, term in enumerate(self.terms.terms)
+            for member in term.members
+        }
+
+    def term_of(self, *factors: str) -> Term | None:
+        """The term that holds the effect of these factors."""
+        place = self._places.get(frozenset(factors))
+        return None if place is None else self.terms.terms[place[0]]
+
+    def is_alone(self, *factors: str) -> bool:
+        """Whether a term holds their effect, and beside it no main effect and no interaction of two factors."""
+        term = self.term_of(*factors)
+        return term is not None and not any(
+            len(member.factors) <= 2 and set(member.factors) != set(factors) for member in term.members
+        )
 
     def tells_pair(self, first: str, second: str) -> bool:
-        """Whether the interaction is a term of its own: no main effect and no interaction of two factors beside it."""
-        found = self.term_of(first, second)
-        alone = found is not None and sum(len(member.factors) <= 2 for member in found[0].members) == 1
-        return alone and all(self.term_of(factor) for factor in (first, second))
+        """Whether the interaction of two factors is a term of its own, and their main effects can be told."""
+        return self.is_alone(first, second) and all(self.term_of(factor) for factor in (first, second))
 
     def level_means(self, factor: str) -> Floats:
         """Means [r, L] at the levels of a factor, over all combinations of the others; nan where they are unknown."""
@@ -110,21 +121,24 @@ class Wide:
         """Means [r, L1, L2] at every pair of levels of two factors, which stand in the order of the study."""
         if not self.modelled:
             return self._plain_means(first, second)
-        found = self.term_of(first, second)
-        codes = [sum_codes(len(self.levels[factor])) for factor in (first, second)]
+        one, other = (sum_codes(len(self.levels[factor])) for factor in (first, second))
+        codes: Floats = np.asarray(np.kron(one, other), np.float64)
         mains = self._main(first)[:, :, None] + self._main(second)[:, None, :]
-        if found is None:
-            return np.full_like(mains, np.nan)
-        own = self._coefficients[:, 1:][:, found[1]] @ np.kron(*codes).T * found[2]
-        means: Floats = self._coefficients[:, :1, None] + mains + own.reshape(mains.shape)
+        own = self._added(codes, first, second).reshape(mains.shape)
+        means: Floats = self._coefficients[:, :1, None] + mains + own
         return means
 
     def _main(self, factor: str) -> Floats:
         """What each level of a factor adds to the mean [r, L]."""
-        codes, found = sum_codes(len(self.levels[factor])), self.term_of(factor)
-        if found is None:
+        return self._added(sum_codes(len(self.levels[factor])), factor)
+
+    def _added(self, codes: Floats, *factors: str) -> Floats:
+        """What an effect adds to the mean where its columns are `codes` [n, q]: [r, n], nan if it cannot be told."""
+        place = self._places.get(frozenset(factors))
+        if place is None:
             return np.full((len(self._coefficients), len(codes)), np.nan)
-        added: Floats = self._coefficients[:, 1:][:, found[1]] @ codes.T * found[2]
+        index, sign = place
+        added: Floats = sign * (self._coefficients[:, 1:][:, self.terms.spans[index]] @ codes.T)
         return added
 
     def _plain_means(self, *factors: str) -> Floats:

@@ -19,10 +19,12 @@ def replicate_words(wide: Wide) -> Iterator[str]:
         which = f"None of the {wide.total} replicates is" if wide.total > 1 else "The replicate is not"
         yield f"{which} complete: the means come from the table's model, fitted to all runs."
         return
-    verb = "is" if wide.replicates == 1 else "are"
-    means = "so the means are over what runs there are" if not wide.replicates else "and make the means"
-    table = "uses all runs" if wide.contrasts.uses_all_runs else "uses complete ones only"
-    yield f"{wide.replicates} of {wide.total} replicates {verb} complete {means}; the table of effects {table}."
+    table = "all runs" if wide.contrasts.uses_all_runs else "complete ones only"
+    if not wide.replicates:
+        means = "are complete, so the means are over what runs there are"
+    else:
+        means = "is complete and makes the means" if wide.replicates == 1 else "are complete and make the means"
+    yield f"{wide.replicates} of {wide.total} replicates {means}; the table of effects uses {table}."
 
 
 def model_words(wide: Wide) -> Iterator[str]:
@@ -57,9 +59,9 @@ def class_words(wide: Wide, factors: Sequence[str], screening: bool) -> Iterator
 def aliased_mains(wide: Wide, factors: Sequence[str]) -> Iterator[str]:
     """The names of the classes that hold a main effect of some factors and another effect of at most two factors."""
     for factor in factors:
-        found = wide.term_of(factor)
-        if found is not None and sum(len(member.factors) <= 2 for member in found[0].members) > 1:
-            yield found[0].name
+        term = wide.term_of(factor)
+        if term is not None and not wide.is_alone(factor):
+            yield term.name
 
 
 def left_out_words(factors: Sequence[str]) -> Iterator[str]:
