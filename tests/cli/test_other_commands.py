@@ -12,11 +12,15 @@ import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from kdrun import api
+from kdrun.cli import app
+from kdrun.records import GradientCheck
 from kdrun.study.load import load_study
 from tests.cli.command import ROOT, kdrun
 
-COMMANDS = ("factorial", "plan", "gradcheck", "report", "show", "export", "list", "new", "schema")
+COMMANDS = ("factorial", "plan", "gradcheck", "report", "compare", "show", "export", "list", "new", "schema")
 
 
 def test_help_names_every_command():
@@ -63,11 +67,14 @@ def test_gradcheck_passes_for_everything_there_is():
     assert [level for level in levels if f" {level} " not in names] == []
 
 
-def test_gradcheck_prints_a_table():
+def test_gradcheck_prints_a_table(monkeypatch):
     """One line and a verdict for each combination."""
-    done = kdrun("gradcheck")
-    assert "Worst relative error" in done.stdout
-    assert "float teacher" in done.stdout
+    rows = [GradientCheck("sine, cfc: float teacher", "float64", 24, 1e-8, 1e-6)]
+    monkeypatch.setattr(api, "check_all_gradients", lambda: rows)
+    done = CliRunner().invoke(app, ["gradcheck"])
+    assert done.exit_code == 0
+    for words in ("Worst relative error", "sine, cfc: float teacher", "1.00e-08", "yes"):
+        assert words in done.stdout
 
 
 def test_report_remakes_what_was_deleted(smoke, tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kdrun.records import Outcome, Run
-from kdrun.store.digest import DigestRow, parameters_digest, results_digest
+from kdrun.store.digest import DigestRow, parameters_digest, responses_text, results_digest
 from kdrun.store.runs import Store
 
 NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -19,8 +19,8 @@ NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 def test_results_digest_by_hand() -> None:
     """The digest is that of the documented lines, ordered by run id, with float.hex and sorted names."""
     rows = [
-        DigestRow("b", "failed", {}, NOTHING),
-        DigestRow("a", "done", {"train": (0.75).hex(), "eval": (0.5).hex()}, "12ab"),
+        DigestRow("b", "failed", "{}", NOTHING),
+        DigestRow("a", "done", responses_text({"train": 0.75, "eval": 0.5}), "12ab"),
     ]
     text = (
         '{"id":"a","status":"done","responses":{"eval":"0x1.0000000000000p-1","train":"0x1.8000000000000p-1"},'
@@ -32,29 +32,29 @@ def test_results_digest_by_hand() -> None:
 
 def test_results_digest_of_a_known_text() -> None:
     """The digest of one run is the number that sha256sum printed for its line."""
-    row = DigestRow("a", "done", {"eval_mse": (0.5).hex()}, NOTHING)
+    row = DigestRow("a", "done", responses_text({"eval_mse": 0.5}), NOTHING)
     assert results_digest([row]) == "c000f76267433e2df8a37ac33d6ed3a2f4480b21793cca2f8fce5841416722a0"
 
 
 def test_missing_runs_have_no_line() -> None:
     """A run that is missing does not change the digest."""
-    row = DigestRow("a", "done", {}, NOTHING)
-    assert results_digest([row, DigestRow("b", "missing", {}, NOTHING)]) == results_digest([row])
+    row = DigestRow("a", "done", "{}", NOTHING)
+    assert results_digest([row, DigestRow("b", "missing", "{}", NOTHING)]) == results_digest([row])
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        DigestRow("b", "done", {"x": "0x1p0"}, "0"),
-        DigestRow("a", "diverged", {"x": "0x1p0"}, "0"),
-        DigestRow("a", "done", {"x": "0x1p1"}, "0"),
-        DigestRow("a", "done", {"y": "0x1p0"}, "0"),
-        DigestRow("a", "done", {"x": "0x1p0"}, "1"),
+        DigestRow("b", "done", '{"x":"0x1p0"}', "0"),
+        DigestRow("a", "diverged", '{"x":"0x1p0"}', "0"),
+        DigestRow("a", "done", '{"x":"0x1p1"}', "0"),
+        DigestRow("a", "done", '{"y":"0x1p0"}', "0"),
+        DigestRow("a", "done", '{"x":"0x1p0"}', "1"),
     ],
 )
 def test_every_part_of_a_run_counts(other: DigestRow) -> None:
     """Another id, status, response or network gives another digest."""
-    assert results_digest([other]) != results_digest([DigestRow("a", "done", {"x": "0x1p0"}, "0")])
+    assert results_digest([other]) != results_digest([DigestRow("a", "done", '{"x":"0x1p0"}', "0")])
 
 
 def _committed(folder: Path, names: str, seconds: float, sources: str) -> str:
@@ -78,7 +78,7 @@ def test_digest_is_of_the_runs_asked_for(tmp_path: Path) -> None:
     """Stored runs that the plan no longer holds do not count."""
     with Store.create(tmp_path) as store:
         store.commit([(Run(name, "treatment", 1, {}), Outcome(name, "done")) for name in "ab"])
-        expected = results_digest([DigestRow("a", "done", {}, NOTHING)])
+        expected = results_digest([DigestRow("a", "done", "{}", NOTHING)])
         assert store.results_digest(["a", "never-run"]) == expected
 
 
@@ -106,6 +106,6 @@ def test_parameters_digest_knows_values_not_layout() -> None:
 
 def test_lines_are_json() -> None:
     """A line reads back as JSON, whatever the names hold."""
-    row = DigestRow("a", "done", {'β"\n': "0x1p0"}, "0")
-    assert json.loads(row.line())["responses"] == {'β"\n': "0x1p0"}
+    row = DigestRow("a", "done", responses_text({'β"\n': 1.0}), "0")
+    assert json.loads(row.line())["responses"] == {'β"\n': (1.0).hex()}
     assert "\n" not in row.line()
