@@ -131,9 +131,7 @@ class Results:
         if found.late:
             changes.insert(0, {"time": found.registered, "text": "nothing was registered before the first run"})
         if self._registration_was_replaced():
-            changes.append(
-                {"time": "", "text": f"{REGISTRATION_FILE} was changed by hand"}
-            )
+            changes.append({"time": "", "text": f"{REGISTRATION_FILE} was changed by hand"})
             exploratory = [True] * len(names)
         late = [name for name, flag in zip(names, exploratory, strict=True) if flag]
         return {"registered": found.registered, "hash": found.hash, "changes": changes, "exploratory_criteria": late}
