@@ -76,18 +76,19 @@ def _earlier(folder: Path) -> Registration | None:
 def _register(folder: Path, study: Study, earlier: Registration | None) -> None:
     """Write what a study claims before its first run; afterwards, what was changed.
 
-    The store keeps the seals of what was written, so that an edit by hand is noticed. It is told before the file
-    changes: a process killed in between leaves a file that it knows.
+    The store keeps the seals of the file as it was and as it will be, so that an edit by hand is noticed. It is told
+    before the file changes: a process killed in between leaves a file that it knows.
     """
     with Store.open(folder) as store:
         before, seals, has_runs = read_registration(folder), store.fact(SEALS, []), bool(store.statuses())
         if before is None or not has_runs:
-            found, seals = Registration.take(study, _now(), late=has_runs, earlier=earlier), []
+            found = Registration.take(study, _now(), late=has_runs, earlier=earlier)
+            store.set_fact(SEALS, [found.seal])
         else:
             found = before.followed_to(study, _now())
-        # What follows from a file that was edited is not sealed: that would hide the edit.
-        if not seals or (before is not None and before.seal in seals):
-            store.set_fact(SEALS, [*seals, found.seal])
+            # What follows from a file that was edited is not sealed: that would hide the edit.
+            if before.seal in seals:
+                store.set_fact(SEALS, [before.seal, found.seal])
         write_text(folder / REGISTRATION_FILE, _content(found))
 
 
