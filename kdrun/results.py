@@ -53,6 +53,9 @@ class Results:
         self.folder, self.study = folder, study
         self._stored: Stored | None = None
 
+    def __repr__(self) -> str:
+        return f"Results({str(self.folder)!r}, study {self.study.study!r})"
+
     @classmethod
     def open(cls, folder: Path | str) -> Results:
         """The results in a folder that `kdrun factorial` wrote."""

@@ -71,7 +71,7 @@ def carry_out(executor: Executor, schedule: Schedule, in_flight: int) -> Iterato
     try:
         while True:
             while len(running) < in_flight and (run := schedule.next_ready()) is not None:
-                running[executor.submit(execute, run, schedule.needed_by(run))] = run
+                running[_submitted(executor, run, schedule, running.values())] = run
             if not running:
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -84,16 +84,29 @@ def carry_out(executor: Executor, schedule: Schedule, in_flight: int) -> Iterato
             future.cancel()
 
 
+def _submitted(executor: Executor, run: Run, schedule: Schedule, others: Iterable[Run]) -> Future[Outcome]:
+    """A run handed to the workers, or an error where one of them is gone."""
+    try:
+        return executor.submit(execute, run, schedule.needed_by(run))
+    except BrokenExecutor:
+        raise _worker_gone(others) from None
+
+
 def _result(future: Future[Outcome], others: Iterable[Run]) -> Outcome:
     """The outcome of a run, or an error where its worker is gone."""
     try:
         return future.result()
     except BrokenExecutor:
-        titles = "; ".join(run.title for run in others) or "the last run"
-        raise KdrunError(
-            f"a worker process ended before its time, perhaps for want of memory, while these were running: {titles}. "
-            "What is finished is stored; run the same command again to go on, with fewer --workers if memory is short"
-        ) from None
+        raise _worker_gone(others) from None
+
+
+def _worker_gone(running: Iterable[Run]) -> KdrunError:
+    titles = "; ".join(run.title for run in running) or "the last run"
+    return KdrunError(
+        f"a worker process ended before its time, perhaps for want of memory, while these were running: {titles}. "
+        "What is finished is stored; run the same command again to go on, with fewer --workers if memory is short. "
+        'In a script, kdrun.run stands below `if __name__ == "__main__":`, for workers import the script'
+    )
 
 
 def finished_of(runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> dict[str, Finished]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from kdrun.report.text import counted
 from kdrun.stats.analysis import Analysis
-from kdrun.stats.terms import ROUNDING, Member, Term, Terms
+from kdrun.stats.terms import Member, Term, Terms
 
 MOST_ALIASES = 6
 MOST_LINES = 60
@@ -30,9 +30,9 @@ def design_kind(analysis: Analysis) -> Kind:
     """Whether all combinations of levels were run, a regular fraction, a screening design, or some selection."""
     if analysis.terms.full:
         return "full"
-    if analysis.layout.screening:
-        return "screening"
-    return "fraction" if any(is_aliased(term) for term in analysis.terms.terms) else "selection"
+    if any(is_aliased(term) for term in analysis.terms.terms):
+        return "fraction"
+    return "screening" if analysis.layout.screening else "selection"
 
 
 def design_words(analysis: Analysis) -> str:
@@ -70,16 +70,13 @@ SCREENING_IS = (
     "A screening design estimates main effects only. Each estimate is the main effect plus these shares of two-factor"
     " interactions, and shares of higher ones; it is that of the factor alone only where there are no interactions."
 )
-FULL_ALIAS = "A full alias cannot be told from the main effect at all: the estimate is that of both together."
 SELECTION_IS = "These effects cannot be estimated; what is estimated is estimated as if they were absent."
 
 
 def _screening(terms: Terms) -> Apart | None:
     found = screened(terms)
     lines = [(name, listed([alias_words(*pair) for pair in pairs])) for name, pairs in found.items()]
-    full = any(is_full(share) for pairs in found.values() for _, share in pairs)
-    remarks = (SCREENING_IS, *((FULL_ALIAS,) if full else ()), *_more(lines))
-    return Apart(remarks, tuple(lines[:MOST_LINES])) if lines else None
+    return Apart((SCREENING_IS, *_more(lines)), tuple(lines[:MOST_LINES])) if lines else None
 
 
 def _refused(refused: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -126,14 +123,8 @@ def screened(terms: Terms) -> dict[str, list[tuple[str, float]]]:
 
 
 def alias_words(alias: str, share: float) -> str:
-    """`- 1/3 gradient:width`; a share of 1 is `- gradient:width (a full alias)`."""
-    part = "" if is_full(share) else f"{Fraction(abs(share)).limit_denominator(1000)} "
-    return f"{'+' if share > 0 else '-'} {part}{alias}{' (a full alias)' if is_full(share) else ''}"
-
-
-def is_full(share: float) -> bool:
-    """Whether an interaction is in an estimate as a whole."""
-    return abs(share) > 1 - ROUNDING
+    """`- 1/3 gradient:width`."""
+    return f"{'+' if share > 0 else '-'} {Fraction(abs(share)).limit_denominator(1000)} {alias}"
 
 
 def listed(aliases: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdrun.report.aliases import design_kind, is_aliased, is_full, screened
+from kdrun.report.aliases import design_kind, is_aliased
 from kdrun.report.outcomes import bias, replicates_of
 from kdrun.report.text import counted, estimate, heading, joined, significant
 from kdrun.stats.analysis import Analysis
@@ -78,17 +78,7 @@ def what_matters(analysis: Analysis) -> Matters:
     cautions = bias(analysis, [analysis.layout.primary])
     if design_kind(analysis) == "screening":
         cautions.append(SCREENED)
-        found = replace(found, shown=tuple(_as_class(statement, analysis) for statement in found.shown))
     return replace(found, cautions=tuple(cautions))
-
-
-def _as_class(statement: Statement, analysis: Analysis) -> Statement:
-    """What is said of a factor of a screening design, said of it and of the interactions that are its full aliases."""
-    full = [alias for alias, share in screened(analysis.terms).get(statement.term, ()) if is_full(share)]
-    if not full:
-        return statement
-    text = f"{statement.text}; that is the effect of {joined([statement.term, *full])}, with their signs, together"
-    return replace(statement, text=text, direction=f"{statement.direction} as a class")
 
 
 def _matters(analysis: Analysis) -> Matters:

@@ -148,7 +148,10 @@ class _Race:
         pairs = (("larger than", larger), ("smaller than", smaller))
         parts = [f"{relation} {_and(names)}" for relation, names in pairs if names]
         shown = f"shown to be {_and(parts)}" if parts else "not shown to be larger or smaller"
-        return f"compared with {_and([other.name for other in self.others])} it is {shown}"
+        levels = self.own.contrasts.terms.levels
+        apart = [name for name, known in levels.items() if len(known) > 2 and name not in self.own.name.split(" ")]
+        rest = f"; not compared, for more than two levels: {_and(apart)}" if apart else ""
+        return f"compared with {_and([other.name for other in self.others])} it is {shown}{rest}"
 
     def shown(self, alpha: float) -> tuple[list[str], list[str]]:
         """The others that the effect is shown to be larger than, and smaller than, each pair at level α.

@@ -142,7 +142,7 @@ def counted(replicates: int) -> str:
 
 def number(value: float) -> str:
     """A number in a sentence: three significant digits, without trailing zeros."""
-    return f"{value:.3g}"
+    return "no value" if np.isnan(value) else f"{value:.3g}"
 
 
 def interval(mean: float, low: float, high: float) -> str:

@@ -237,7 +237,7 @@ def terms_of(layout: Layout, treatments: Sequence[Mapping[str, str]]) -> Terms:
     if len(treatments) in (0, prod(len(known) for known in levels.values())):
         return Terms(tuple(_term(levels, subset) for subset in _subsets(list(levels))), levels, codes, full=True)
     if layout.screening:
-        return Terms(tuple(_term(levels, (name,)) for name in levels), levels, codes, full=False)
+        return _screening(levels, codes)
     return _regular_fraction(levels, codes) or _selection(levels, codes)
 
 
@@ -309,6 +309,15 @@ def _regular_fraction(levels: Mapping[str, tuple[str, ...]], codes: NDArray[np.i
     if len(found) != len(codes) - 1 or np.any(np.abs(gram - np.diag(np.diag(gram))) > ROUNDING):
         return None
     return Terms(tuple(_class(members, 2 ** len(levels) // len(codes)) for members in found), levels, codes, full=False)
+
+
+def _screening(levels: Mapping[str, tuple[str, ...]], codes: NDArray[np.int64]) -> Terms:
+    """Main effects alone; where the treatments are a regular fraction, each with what it cannot be told from."""
+    regular = _regular_fraction(levels, codes)
+    mains = tuple(_term(levels, (name,)) for name in levels)
+    if regular is not None:
+        mains = tuple(term for term in regular.terms if term.order == 1)
+    return Terms(mains, levels, codes, full=False)
 
 
 def _class(members: list[Member], size: int) -> Term:

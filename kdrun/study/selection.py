@@ -191,7 +191,7 @@ def _fraction_problems(design: Design, factors: Mapping[str, Factor]) -> list[Pr
         Problem(
             ("factors", factor.name),
             f"found {len(factor.levels)} levels; design.{key} needs two-level factors, "
-            "remove levels, or the design and run the full factorial",
+            "remove levels, or remove the design to run the full factorial",
             on_key=True,
         )
         for factor in factors.values()

@@ -23,6 +23,11 @@ def half(positions: tuple[int, ...]) -> bool:
     return sum(positions) % 2 == 1
 
 
+def mixed(positions: tuple[int, ...]) -> bool:
+    """All treatments but those of all first and of all second levels: no regular fraction."""
+    return 0 < sum(positions) < len(positions)
+
+
 def judged(analysis: Analysis, **changes: Any) -> Analysis:
     """The analysis with three verdicts and an analysis of variance."""
     hypotheses = [

@@ -259,12 +259,8 @@ def test_effects_that_were_not_estimated(analysis: Analysis, study: dict[str, An
     assert not [row for row in page.of("div") if row.get("aria-label") == "Effects"]
 
 
-@pytest.mark.parametrize(("screening", "line"), [
-    (False, "gradient + distillation:width"), (True, "gradient + distillation:width (a full alias)"),
-])  # fmt: skip
-def test_aliases_stand_in_the_page(
-    make: Callable[..., Analysis], study: dict[str, Any], screening: bool, line: str
-) -> None:
+@pytest.mark.parametrize("screening", [False, True])
+def test_aliases_stand_in_the_page(make: Callable[..., Analysis], study: dict[str, Any], screening: bool) -> None:
     """A part of all combinations has a section on what it cannot tell apart; the whole has none."""
     whole = report_html(make(), study, "", {}, {}, [])
     assert "What cannot be told apart" not in whole
@@ -272,7 +268,10 @@ def test_aliases_stand_in_the_page(
     page = Page(html)
     text = page.text()
     assert '<span class="whole">+ distillation:</span><wbr>width' in html
-    assert line in text[text.index("What cannot be told apart", text.index("Which techniques matter")) :]
+    assert (
+        "gradient + distillation:width"
+        in text[text.index("What cannot be told apart", text.index("Which techniques matter")) :]
+    )
     assert {"href": "#apart"} in page.of("a")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from judged_studies import effects, half, judged
+from judged_studies import effects, half, judged, mixed
 from markdown_it import MarkdownIt
 from rich.console import Console
 from rich.table import Table
@@ -272,7 +272,7 @@ def test_refused_intervals_leave_estimates_alone(make: Callable[..., Analysis]) 
 def test_effects_of_a_part_say_what_they_stand_for(make: Callable[..., Analysis]) -> None:
     """Below the effects of a fraction or a screening design stands that they are not those of factors alone."""
     assert ALIASED["fraction"] in effects_sheet(make(chosen=half)).notes
-    assert ALIASED["screening"] in effects_sheet(make(chosen=half, screening=True)).notes
+    assert ALIASED["screening"] in effects_sheet(make(chosen=mixed, screening=True)).notes
 
 
 def test_one_replicate_has_lenth(make: Callable[..., Analysis]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pandas as pd
-from judged_studies import NAN, effects, half, judged
+from judged_studies import NAN, effects, half, judged, mixed
 
 from kdrun.report.judging import judged as how_judged
 from kdrun.report.wording import verdict_counts, what_matters
@@ -114,15 +114,11 @@ def test_classes_of_interactions_have_no_better_or_worse(make: Callable[..., Ana
     assert triple.text.startswith("these effects, which the design cannot tell apart, together: ratio 0.631")
 
 
-def test_full_aliases_of_a_screening_design_are_named(make: Callable[..., Analysis]) -> None:
-    """What is said of a factor is said of its full alias too, and a caution stands before all of it."""
-    table = effects(("gradient", "", -0.2, -0.3, -0.1))
-    got = what_matters(replace(make(chosen=half, screening=True), effects=table))
-    assert got.cautions[0].startswith("A screening design tells no effect of a factor")
-    assert got.shown[0].direction == "better as a class"
-    assert got.shown[0].text.endswith(
-        "that is the effect of gradient and distillation:width, with their signs, together"
-    )
+def test_a_screening_design_that_is_a_fraction_names_classes(make: Callable[..., Analysis]) -> None:
+    """Where main effects are aliased with whole interactions, what is said is said of the class."""
+    got = what_matters(make(chosen=half, screening=True))
+    assert {statement.direction for statement in got.shown} <= {"better as a class", "worse as a class"}
+    assert all("with what cannot be told from it" in statement.text for statement in got.shown)
 
 
 def test_diverged_runs_without_a_value_are_a_caution(make: Callable[..., Analysis]) -> None:
@@ -209,7 +205,7 @@ def test_what_was_run_of_all_combinations_is_said(make: Callable[..., Analysis])
     """A fraction, a screening design and a selection are called so; none of them holds every combination."""
     for analysis, start in (
         (make(chosen=half), "A fraction was run: 4 of the 8 combinations of levels, the same in every replicate"),
-        (make(chosen=half, screening=True), "A screening design was run: 4 of the 8 combinations"),
+        (make(chosen=mixed, screening=True), "A screening design was run: 6 of the 8 combinations"),
         (make(chosen=lambda at: at != (1, 1, 1)), "A selection of treatments was run: 7 of the 8 combinations"),
     ):
         text = how_judged(analysis)[0]

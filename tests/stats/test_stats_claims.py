@@ -364,3 +364,12 @@ def test_no_hypotheses_is_an_empty_table(drawn: Drawn) -> None:
     assert list(got.columns) == [
         "say", "claim", "verdict", "exploratory", "estimate", "ci_low", "ci_high", "replicates", "evidence",
     ]  # fmt: skip
+
+
+def test_a_ranking_says_what_it_leaves_out(drawn: Drawn) -> None:
+    """A factor with more levels has no part in a ranking of main effects, and the evidence says so."""
+    layout = Layout({"A": ("-", "+"), "B": ("-", "+"), "K": ("a", "b", "c")}, (Response("y", "linear"),), ("y",))
+    drawn.treatments("y", np.random.default_rng(1).normal(size=(4, 12)).tolist(), layout)
+    assert judged(drawn, {"largest_effect": "A"}, layout).evidence.endswith(
+        "; not compared, for more than two levels: K"
+    )

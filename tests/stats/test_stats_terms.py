@@ -152,3 +152,12 @@ def test_a_factor_with_one_level_has_no_term() -> None:
     """What does not vary has no effect."""
     got = terms_of(layout({"A": ("a", "b"), "B": ("only",)}), combos({"A": ("a", "b"), "B": ("only",)}))
     assert got.names == ("A",)
+
+
+def test_a_screening_design_that_is_a_fraction_names_classes() -> None:
+    """Five factors in eight treatments: every main effect is named with the interactions that it cannot be told from."""
+    treatments = fraction("ABCDE", "ABD", "ACE")
+    got = terms_of(layout(two_level("ABCDE"), screening=True), treatments)
+    assert [term.factors for term in got.terms] == [(letter,) for letter in "ABCDE"]
+    assert got.names[0].startswith("A + B:D + C:E")
+    assert list(got.partial_aliases()) == []

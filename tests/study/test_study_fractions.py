@@ -506,8 +506,8 @@ def test_a_fraction_needs_factors_of_two_levels(mistakes: Mistakes, sine: str, d
         with_design(sine, design).replace("[16, 32]", "[16, 32, 64]").replace("eval_mse: 5e-3", "eval_mse: 5")
     )
     assert got == [
-        f"10:3: factors.width: found 3 levels; design.{key} needs two-level factors, remove levels, or the design and "
-        "run the full factorial"
+        f"10:3: factors.width: found 3 levels; design.{key} needs two-level factors, remove levels, or remove the "
+        "design to run the full factorial"
     ]
 
 
