@@ -155,7 +155,7 @@ def test_a_factor_with_one_level_has_no_term() -> None:
 
 
 def test_a_screening_design_that_is_a_fraction_names_classes() -> None:
-    """Five factors in eight treatments: every main effect is named with the interactions that it cannot be told from."""
+    """Five factors in eight treatments: every main effect is named with its aliases."""
     treatments = fraction("ABCDE", "ABD", "ACE")
     got = terms_of(layout(two_level("ABCDE"), screening=True), treatments)
     assert [term.factors for term in got.terms] == [(letter,) for letter in "ABCDE"]
