@@ -55,10 +55,10 @@ def fit(name: str, function: Callable[[mpf], mpf], interval: tuple[mpf, mpf], te
 
 
 if __name__ == "__main__":
-    for precision, terms in (("float32", (5, 6, 4, 3, 3)), ("float64", (10, 13, 8, 7, 7))):
+    for precision, terms in (("float32", (5, 5, 4, 3, 3)), ("float64", (10, 12, 8, 7, 7))):
         print(precision)
         fit("exp", exp_remainder, (-HALF_LN2, HALF_LN2), terms[0])
-        fit("tanh", tanh_remainder, (mpf(0), mpf("0.625") ** 2), terms[1])
+        fit("tanh", tanh_remainder, (mpf(0), mpf("0.55") ** 2), terms[1])
         fit("log", log_remainder, (mpf(0), (3 - 2 * mpmath.sqrt(2)) ** 2), terms[2])
         fit("sin", sin_remainder, (mpf(0), QUARTER_PI_SQUARED), terms[3])
         fit("cos", cos_remainder, (mpf(0), QUARTER_PI_SQUARED), terms[4])

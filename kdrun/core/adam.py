@@ -17,22 +17,24 @@ def squared_norm(gradient):
 
 
 @kernel
-def adam_inplace(parameters, gradient, mean, square, factor, lr, beta1, beta2, correction1, correction2, epsilon):
-    """One step of Adam.
+def adam_inplace(parameters, gradient, mean, square, powers, factor, lr, beta1, beta2, epsilon):
+    """One step of Adam, the t-th.
 
-    Equation, with g = factor·gradient
+    Equation, with g = factor·gradient and powers = (β₁ᵗ, β₂ᵗ), kept as products: a power function differs by machine
         mean ← β₁·mean + (1 − β₁)·g     square ← β₂·square + (1 − β₂)·g²
-        parameters ← parameters − lr·(mean/correction1)/(√(square/correction2) + epsilon)
+        parameters ← parameters − lr·(mean/(1 − β₁ᵗ))/(√(square/(1 − β₂ᵗ)) + epsilon)
     Parameters
         parameters, gradient, mean, square: flat, one dtype, length a multiple of 16; all but gradient change in place.
-        factor: what clipping leaves of the gradient. correction1 = 1 − β₁ᵗ, correction2 = 1 − β₂ᵗ after t steps.
+        powers: float64 [2], those of step t − 1; multiplied by β₁ and β₂. factor: what clipping leaves of the gradient.
     Source
         Kingma and Ba, "Adam", ICLR 2015, algorithm 1.
     """
     scale, rate, floor = splat_like(factor, mean), splat_like(lr, mean), splat_like(epsilon, mean)
     keep1, take1 = splat_like(beta1, mean), splat_like(1.0 - beta1, mean)
     keep2, take2 = splat_like(beta2, mean), splat_like(1.0 - beta2, mean)
-    bias1, bias2 = splat_like(correction1, mean), splat_like(correction2, mean)
+    powers[0] *= beta1
+    powers[1] *= beta2
+    bias1, bias2 = splat_like(1.0 - powers[0], mean), splat_like(1.0 - powers[1], mean)
     for i in range(0, parameters.size, LANES):
         g = scale * load(gradient, i)
         m = fma(keep1, load(mean, i), take1 * g)

@@ -8,17 +8,25 @@ is that width. docs/derivations/cfc.md derives the backward pass.
 
 from __future__ import annotations
 
+import numpy as np
+
 from kdrun.core.elementary import exp, sigmoid, tanh
-from kdrun.core.jit import kernel
-from kdrun.core.matmul import add_outer_product, add_product_rows
+from kdrun.core.jit import inlined, kernel
+from kdrun.core.matmul import add_outer_product, product_from_row, product_from_rows
 from kdrun.core.vector import LANES, absolute, fma, load, load_part, select, splat_like, store, store_part, sum_lanes
 
 TAU_FLOOR = 1e-6
+BLOCK_ROWS = 30
 
 
 def width(hidden: int) -> int:
     """P: the number of units that kernels work with."""
     return -(-hidden // LANES) * LANES
+
+
+def block_rows(batch: int) -> int:
+    """How many rows of steps the backward pass takes at once: whole steps, few enough to stay in the first cache."""
+    return batch * max(1, BLOCK_ROWS // batch)
 
 
 @kernel
@@ -62,25 +70,26 @@ def pack_weights(w, b, w_out, hidden, w_rows, b_row, w_back, out_rows):
 
     Parameters
         w [D+H, 2H], b [2H], w_out [H, O]: the contract's arrays. hidden: H.
-        w_rows [P+D, 2P]: rows are hidden units, then inputs, the order of a step's operands. b_row [2P].
+        w_rows [P+D, 2P]: rows are hidden units, then inputs, the order of a step's operands. b_row [1, 2P].
         w_back [2P, P]: the hidden rows transposed, for the backward product. out_rows [O, P]: w_out transposed.
         The last four are overwritten inside the first H units; beyond them they must be zero and stay so.
     """
     inputs = w.shape[0] - hidden
     units = w_back.shape[1]
     for side in range(2):
-        for row in range(inputs):
-            for column in range(hidden):
-                w_rows[units + row, side * units + column] = w[row, side * hidden + column]
-        for row in range(hidden):
-            for column in range(hidden):
-                weight = w[inputs + row, side * hidden + column]
-                w_rows[row, side * units + column] = weight
-                w_back[side * units + column, row] = weight
+        for unit in range(0, hidden, LANES):
+            count = min(LANES, hidden - unit)
+            source, target = side * hidden + unit, side * units + unit
+            for row in range(hidden):
+                store_part(w_rows, (row, target), load_part(w, (inputs + row, source), count), count)
+            for row in range(inputs):
+                store_part(w_rows, (units + row, target), load_part(w, (row, source), count), count)
+            store_part(b_row, (0, target), load_part(b, source, count), count)
         for column in range(hidden):
-            b_row[side * units + column] = b[side * hidden + column]
-    for row in range(hidden):
-        for o in range(w_out.shape[1]):
+            for row in range(hidden):
+                w_back[side * units + column, row] = w_rows[row, side * units + column]
+    for o in range(w_out.shape[1]):
+        for row in range(hidden):
             out_rows[o, row] = w_out[row, o]
 
 
@@ -89,120 +98,28 @@ def unpack_gradients(dw_rows, db_row, dout_rows, hidden, dw, db, dw_out):
     """Lay the kernels' gradients out as the contract's parameters: the inverse of `pack_weights`.
 
     Parameters
-        dw_rows [P+D, 2P], db_row [2P], dout_rows [O, P]. hidden: H.
+        dw_rows [P+D, 2P], db_row [1, 2P], dout_rows [O, P]. hidden: H.
         dw [D+H, 2H], db [2H], dw_out [H, O]: overwritten.
     """
     inputs = dw.shape[0] - hidden
     units = dout_rows.shape[1]
     for side in range(2):
-        for row in range(inputs):
-            for column in range(hidden):
-                dw[row, side * hidden + column] = dw_rows[units + row, side * units + column]
+        for unit in range(0, hidden, LANES):
+            count = min(LANES, hidden - unit)
+            source, target = side * units + unit, side * hidden + unit
+            for row in range(hidden):
+                store_part(dw, (inputs + row, target), load_part(dw_rows, (row, source), count), count)
+            for row in range(inputs):
+                store_part(dw, (row, target), load_part(dw_rows, (units + row, source), count), count)
+            store_part(db, target, load_part(db_row, (0, source), count), count)
+    for o in range(dw_out.shape[1]):
         for row in range(hidden):
-            for column in range(hidden):
-                dw[inputs + row, side * hidden + column] = dw_rows[row, side * units + column]
-        for column in range(hidden):
-            db[side * hidden + column] = db_row[side * units + column]
-    for row in range(hidden):
-        for o in range(dw_out.shape[1]):
             dw_out[row, o] = dout_rows[o, row]
 
 
-@kernel
-def cfc_forward(x, w_rows, b_row, decay, operands, gates, hidden):
-    """Run the cell over a batch of sequences, from a state of zero.
-
-    Equation
-        u_t = [h_{t−1}; x_t]      g_t = σ(u_t·W_g + b_g)      c_t = tanh(u_t·W_c + b_c)
-        h_t = (1 − g_t)·decay·h_{t−1} + g_t·c_t
-    Parameters
-        x [T, B, D]. w_rows [P+D, 2P], b_row [2P] as packed. decay [P].
-        operands [(T+1)·B, P+D]: row t·B+b is u_t, so the first B rows of hidden units must be zero.
-        gates [T·B, 2P]: g_t, then c_t. hidden [T·B, P]: h_t. The last three are overwritten.
-    Saved for backward
-        operands, gates.
-    Errors
-        None are checked; shapes are the caller's.
-    """
-    steps, batch, inputs = x.shape
-    units = decay.size
-    one = splat_like(1.0, decay)
-    for t in range(steps):
-        first = t * batch
-        for b in range(batch):
-            for d in range(inputs):
-                operands[first + b, units + d] = x[t, b, d]
-            for column in range(0, 2 * units, LANES):
-                store(gates, (first + b, column), load(b_row, column))
-        add_product_rows(operands, first, batch, units + inputs, w_rows, gates, first)
-        for b in range(batch):
-            row = first + b
-            for unit in range(0, units, LANES):
-                gate = sigmoid(load(gates, (row, unit)))
-                candidate = tanh(load(gates, (row, units + unit)))
-                kept = (one - gate) * (load(decay, unit) * load(operands, (row, unit)))
-                state = fma(gate, candidate, kept)
-                store(gates, (row, unit), gate)
-                store(gates, (row, units + unit), candidate)
-                store(hidden, (row, unit), state)
-                store(operands, (row + batch, unit), state)
-
-
-@kernel
-def cfc_backward(dhidden, w_back, decay, operands, gates, depth, carry, dgates, dw_rows, db_row, ddecay):
-    """Gradients through time of one forward pass.
-
-    Equation, with dh_t = dhidden_t + carry_t
-        dg_t = dh_t·(c_t − decay·h_{t−1})     dc_t = dh_t·g_t
-        da_t = [dg_t·g_t·(1 − g_t); dc_t·(1 − c_t²)]
-        carry_{t−1} = dh_t·(1 − g_t)·decay + da_t·Wᵀ
-        ddecay = Σ dh_t·(1 − g_t)·h_{t−1}     dW = Σ u_tᵀ·da_t     db = Σ da_t
-    Parameters
-        dhidden [T·B, P]: gradient of the loss by every h_t, from everything but later steps.
-        w_back [2P, P], decay [P], operands [(T+1)·B, P+D], gates [T·B, 2P]: of the forward pass. depth: P+D.
-        carry [B, P], dgates [T·B, 2P]: working space. dw_rows [P+D, 2P], db_row [2P], ddecay [P]: overwritten.
-    Source
-        Derived in docs/derivations/cfc.md.
-    """
-    batch, units = carry.shape
-    one, zero = splat_like(1.0, decay), splat_like(0.0, decay)
-    for unit in range(0, units, LANES):
-        store(ddecay, unit, zero)
-        for b in range(batch):
-            store(carry, (b, unit), zero)
-    for first in range(dhidden.shape[0] - batch, -1, -batch):
-        for b in range(batch):
-            row = first + b
-            for unit in range(0, units, LANES):
-                gate, candidate = load(gates, (row, unit)), load(gates, (row, units + unit))
-                before, left = load(operands, (row, unit)), load(decay, unit)
-                dstate = load(dhidden, (row, unit)) + load(carry, (b, unit))
-                closed = dstate * (one - gate)
-                store(ddecay, unit, fma(closed, before, load(ddecay, unit)))
-                store(carry, (b, unit), closed * left)
-                dgate = dstate * (candidate - left * before)
-                dcandidate = dstate * gate
-                store(dgates, (row, unit), dgate * gate * (one - gate))
-                store(dgates, (row, units + unit), dcandidate * (one - candidate * candidate))
-        add_product_rows(dgates, first, batch, 2 * units, w_back, carry, 0)
-    dw_rows[:] = 0.0
-    add_outer_product(operands, dgates, depth, dw_rows)
-    for column in range(0, 2 * units, LANES):
-        total = zero
-        for row in range(dgates.shape[0]):
-            total = total + load(dgates, (row, column))
-        store(db_row, column, total)
-
-
-@kernel
-def readout_forward(hidden, out_rows, b_out, y):
-    """Outputs of all steps at once.
-
-    Equation
-        y[n, o] = Σ_i hidden[n, i]·out_rows[o, i] + b_out[o]: 16 partial sums over i, then one fixed tree
-    Parameters
-        hidden [N, P]. out_rows [O, P]. b_out [O]. y [N, O], overwritten.
-    """
+@inlined
+def _read_out(hidden, out_rows, b_out, y):
+    """y = hidden·W_o + b_o: for each output 16 partial sums over the units, then one fixed tree."""
     for row in range(hidden.shape[0]):
         for o in range(b_out.size):
             total = splat_like(0.0, hidden)
@@ -211,26 +128,212 @@ def readout_forward(hidden, out_rows, b_out, y):
             y[row, o] = sum_lanes(total) + b_out[o]
 
 
+@inlined
+def _put_inputs(x, t, operands, first, units):
+    """The inputs of one step in the operands of its batch."""
+    for b in range(x.shape[1]):
+        for d in range(x.shape[2]):
+            operands[first + b, units + d] = x[t, b, d]
+
+
+@inlined
+def _step(operands, first, after, batch, w_rows, b_row, decay, gates, hidden, row):
+    """One step of a batch from its operands at row `first`: states go to `hidden`, and to the operands at `after`.
+
+    `row` is where the batch begins in `gates` and `hidden`.
+    """
+    units = decay.size
+    one = splat_like(1.0, decay)
+    product_from_row(operands, first, batch, w_rows, b_row, gates, row)
+    for b in range(batch):
+        for unit in range(0, units, LANES):
+            gate = sigmoid(load(gates, (row + b, unit)))
+            candidate = tanh(load(gates, (row + b, units + unit)))
+            kept = (one - gate) * (load(decay, unit) * load(operands, (first + b, unit)))
+            state = fma(gate, candidate, kept)
+            store(gates, (row + b, unit), gate)
+            store(gates, (row + b, units + unit), candidate)
+            store(hidden, (row + b, unit), state)
+            store(operands, (after + b, unit), state)
+
+
 @kernel
-def readout_backward(dy, hidden, out_rows, dhidden, dout_rows, db_out):
-    """Gradients of the readout, added to those that hidden states have from elsewhere.
+def cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y):
+    """Run the cell over a batch of sequences, from a state of zero, and read its states out.
 
     Equation
-        dhidden[n] ← dhidden[n] + Σ_o dy[n, o]·out_rows[o]     dout_rows[o] = Σ_n dy[n, o]·hidden[n]
-        db_out[o] = Σ_n dy[n, o]
+        u_t = [h_{t−1}; x_t]      g_t = σ(b_g + u_t·W_g)      c_t = tanh(b_c + u_t·W_c)
+        h_t = (1 − g_t)·decay·h_{t−1} + g_t·c_t      y_t = h_t·W_o + b_o
     Parameters
-        dy [N, O]. hidden [N, P]. out_rows [O, P]. dhidden [N, P]: changed in place.
-        dout_rows [O, P], db_out [O]: overwritten.
+        x [T, B, D]. w_rows [P+D, 2P], b_row [1, 2P], out_rows [O, P] as packed. decay [P]. b_out [O].
+        operands [(T+1)·B, S], S ≥ P+D: row t·B+b is u_t, so the first B rows of hidden units must be zero.
+        gates [T·B, 2P]: g_t, then c_t. hidden [T·B, P]: h_t. y [T·B, O]. The last four are overwritten.
+    Saved for backward
+        operands, gates, hidden.
+    Errors
+        None are checked; shapes are the caller's.
     """
-    for o in range(db_out.size):
-        total = dy[0, o]
-        for row in range(1, dy.shape[0]):
-            total += dy[row, o]
-        db_out[o] = total
+    steps, batch = x.shape[:2]
+    for t in range(steps):
+        first = t * batch
+        _put_inputs(x, t, operands, first, decay.size)
+        _step(operands, first, first + batch, batch, w_rows, b_row, decay, gates, hidden, first)
+    _read_out(hidden, out_rows, b_out, y)
+
+
+@inlined
+def _readout_gradients(dy, hidden, dout_rows, db_out, first, batch):
+    """What the steps of one time add to the gradients of the readout: dW_o += hᵀ·dy and db_o += Σ dy."""
+    for o in range(dy.shape[1]):
         for unit in range(0, hidden.shape[1], LANES):
-            sum_out = splat_like(0.0, hidden)
-            for row in range(dy.shape[0]):
-                slope = splat_like(dy[row, o], hidden)
-                sum_out = fma(slope, load(hidden, (row, unit)), sum_out)
-                store(dhidden, (row, unit), fma(slope, load(out_rows, (o, unit)), load(dhidden, (row, unit))))
-            store(dout_rows, (o, unit), sum_out)
+            total = load(dout_rows, (o, unit))
+            for row in range(first, first + batch):
+                total = fma(splat_like(dy[row, o], hidden), load(hidden, (row, unit)), total)
+            store(dout_rows, (o, unit), total)
+        for row in range(first, first + batch):
+            db_out[o] += dy[row, o]
+
+
+@inlined
+def _slope_of_states(dy, out_rows, dhidden, row, unit):
+    """dhidden + dy·W_oᵀ for sixteen units of one row: the gradient by a state from everything but later steps."""
+    slope = load(dhidden, (row, unit))
+    for o in range(dy.shape[1]):
+        slope = fma(splat_like(dy[row, o], dhidden), load(out_rows, (o, unit)), slope)
+    return slope
+
+
+@inlined
+def _step_gradients(dy, out_rows, dhidden, decay, operands, gates, carry, dgates, db_row, ddecay, first, place, unit):
+    """The elementwise part of one step for sixteen units of the whole batch.
+
+    The batch begins with row `first` of the sequence, and with row `place` of `dgates`.
+    """
+    batch, units = carry.shape
+    one, left = splat_like(1.0, decay), load(decay, unit)
+    sum_decay, sum_gate, sum_candidate = load(ddecay, unit), load(db_row, (0, unit)), load(db_row, (0, units + unit))
+    for b in range(batch):
+        row = first + b
+        gate, candidate = load(gates, (row, unit)), load(gates, (row, units + unit))
+        before = load(operands, (row, unit))
+        dstate = _slope_of_states(dy, out_rows, dhidden, row, unit) + load(carry, (b, unit))
+        closed = dstate * (one - gate)
+        dgate = dstate * (candidate - left * before) * gate * (one - gate)
+        dcandidate = dstate * gate * (one - candidate * candidate)
+        store(dgates, (place + b, unit), dgate)
+        store(dgates, (place + b, units + unit), dcandidate)
+        store(carry, (b, unit), closed * left)
+        sum_decay = fma(closed, before, sum_decay)
+        sum_gate, sum_candidate = sum_gate + dgate, sum_candidate + dcandidate
+    store(ddecay, unit, sum_decay)
+    store(db_row, (0, unit), sum_gate)
+    store(db_row, (0, units + unit), sum_candidate)
+
+
+@kernel
+def cfc_backward(
+    dy, dhidden, w_back, decay, out_rows, operands, gates, hidden, carry, dgates,
+    dw_rows, db_row, ddecay, dout_rows, db_out,
+):  # fmt: skip
+    """Gradients through time of one forward pass.
+
+    Equation, with dh_t = dhidden_t + dy_t·W_oᵀ + carry_t
+        dg_t = dh_t·(c_t − decay·h_{t−1})     dc_t = dh_t·g_t
+        da_t = [dg_t·g_t·(1 − g_t); dc_t·(1 − c_t²)]
+        carry_{t−1} = dh_t·(1 − g_t)·decay + da_t·Wᵀ
+        dW = Σ u_tᵀ·da_t     db = Σ da_t     ddecay = Σ dh_t·(1 − g_t)·h_{t−1}     dW_o = Σ h_tᵀ·dy_t     db_o = Σ dy_t
+        Steps are taken in blocks that fill `dgates`, from the last. Sums run over t from the last, then b from the
+        first; that of dW over blocks from the last, then over the rows of a block from the first.
+    Parameters
+        dy [T·B, O]: gradient of the loss by every output. dhidden [T·B, P]: by every h_t from what reads it beside the
+        readout and the next step. w_back [2P, P], decay [P], out_rows [O, P], operands [(T+1)·B, S], gates [T·B, 2P],
+        hidden [T·B, P]: of the forward pass. carry [B, P], dgates [`block_rows(B)`, 2P]: working space.
+        dw_rows [P+D, 2P], db_row [1, 2P], ddecay [P], dout_rows [O, P], db_out [O]: overwritten.
+    Source
+        Derived in docs/derivations/cfc.md.
+    """
+    batch, units = carry.shape
+    carry[:], dw_rows[:], db_row[:], ddecay[:], dout_rows[:], db_out[:] = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    end = gates.shape[0]
+    while end:
+        rows = min(dgates.shape[0], end)
+        start = end - rows
+        for first in range(end - batch, start - 1, -batch):
+            _readout_gradients(dy, hidden, dout_rows, db_out, first, batch)
+            for unit in range(0, units, LANES):
+                _step_gradients(
+                    dy, out_rows, dhidden, decay, operands, gates, carry, dgates, db_row, ddecay,
+                    first, first - start, unit,
+                )  # fmt: skip
+            if first:
+                product_from_rows(dgates, first - start, batch, w_back, carry, carry, 0)
+        add_outer_product(operands, start, dgates, rows, dw_rows)
+        end = start
+
+
+@kernel
+def network_forward(
+    x, w, b, tau, w_out, b_out, dt, w_rows, b_row, w_back, out_rows, decay, operands, gates, hidden, y
+):  # fmt: skip
+    """The whole forward pass in one call: decay, layout and cell; see there for equations and shapes."""
+    decay_forward(tau, dt, decay)
+    pack_weights(w, b, w_out, tau.size, w_rows, b_row, w_back, out_rows)
+    cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y)
+
+
+@kernel
+def network_backward(
+    dy, dhidden, tau, dt, w_back, decay, out_rows, operands, gates, hidden, carry, dgates,
+    dw_rows, db_row, ddecay, dout_rows, dw, db, dtau, dw_out, db_out,
+):  # fmt: skip
+    """The whole backward pass in one call: cell, decay and layout; see there for equations and shapes."""
+    cfc_backward(
+        dy, dhidden, w_back, decay, out_rows, operands, gates, hidden, carry, dgates,
+        dw_rows, db_row, ddecay, dout_rows, db_out,
+    )  # fmt: skip
+    decay_backward(tau, dt, decay, ddecay, dtau)
+    unpack_gradients(dw_rows, db_row, dout_rows, tau.size, dw, db, dw_out)
+
+
+@inlined
+def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y):
+    """Σ (y − target)² over all steps, samples and outputs, in that order; infinity as soon as it exceeds `bound`."""
+    batch, units = x.shape[1], decay.size
+    operands[:batch, :units] = 0.0
+    total = 0.0
+    for t in range(x.shape[0]):
+        first = t % 2 * batch
+        _put_inputs(x, t, operands, first, units)
+        _step(operands, first, batch - first, batch, w_rows, b_row, decay, gates, hidden, 0)
+        _read_out(hidden, out_rows, b_out, y)
+        for b in range(batch):
+            for o in range(b_out.size):
+                error = np.float64(y[b, o]) - np.float64(target[t, b, o])
+                total += error * error
+        if total > bound:
+            return np.inf
+    return total
+
+
+@kernel
+def errors_of_values(
+    values, bound, changed, row, column, x, target, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y,
+    errors,
+):  # fmt: skip
+    """Squared errors of a network with each of several values in the place of one weight, which is put back.
+
+    Equation
+        errors[v] = Σ_{t,b,o} (y − target)² with changed[row, column] = values[v], in float64, in the order t, b, o
+    Parameters
+        values [V]. bound: number; an error beyond it is given as infinity, and its sequences are not run to their end.
+        changed: the one of w_rows and out_rows that holds the weight. row, column: its place there.
+        x [T, B, D], target [T, B, O]. w_rows, b_row, decay, out_rows, b_out: the network, as packed.
+        operands [2B, S], gates [B, 2P], hidden [B, P], y [B, O]: working space of two steps. errors [V]: overwritten.
+    """
+    present = changed[row, column]
+    for v in range(values.size):
+        changed[row, column] = values[v]
+        errors[v] = _squared_error_up_to(
+            bound, x, target, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y
+        )
+    changed[row, column] = present

@@ -80,9 +80,18 @@ def _as_number(n, like):
 
 
 @inlined
-def _power_of_two(n):
-    """2ⁿ for integers n of the exponent's normal range."""
-    return as_floats((n + splat_by_precision(127, 1023, n)) << splat_by_precision(23, 52, n))
+def _mantissa_bits(n):
+    """How far the exponent of a float stands from its lowest bit."""
+    return splat_by_precision(23, 52, n)
+
+
+@inlined
+def _power_of_two(n, origin):
+    """origin·2ⁿ for a power of two `origin` and integers n that leave it in the normal range.
+
+    Only the low bits of n count, so that n + rounder may be given as it is.
+    """
+    return as_floats(as_integers(origin) + (n << _mantissa_bits(n)))
 
 
 # ------------------------------------------------------------------------------------------ exp
@@ -115,23 +124,29 @@ _exp_polynomial = _by_precision(_exp_polynomial_single, _exp_polynomial_double)
 
 
 @inlined
-def exp(x):
-    """eˣ = 2ⁿ·eʳ with n = round(x/ln 2), r = x − n·ln 2.
+def _nearest_power(x):
+    """n + rounder with n = round(x/ln 2): the power of two that is nearest to eˣ."""
+    return fma(x, splat_like(1.4426950408889634, x), _rounder(x))
 
-    The high part of r is exact; the low part joins after the polynomial, which saves a rounding. 2ⁿ comes in two
-    factors, so that subnormal results round once.
-    """
+
+@inlined
+def _above_power(x, rounded):
+    """s = eʳ − 1 with r = x − n·ln 2, so that eˣ = 2ⁿ·(1 + s); precise also where s is small."""
+    n = rounded - _rounder(x)
+    r = fma(n, splat_by_precision(-0.6931471824645996, -0.6931471805599453, x), x)
+    r = fma(n, splat_by_precision(1.9046542121259336e-09, -2.3190468138462996e-17, x), r)
+    return fma(r * r, _exp_polynomial(r), r)
+
+
+@inlined
+def exp(x):
+    """eˣ = 2ⁿ·(1 + s). 2ⁿ comes in two factors, so that subnormal results round once."""
     low, high = splat_by_precision(-104.0, -746.0, x), splat_by_precision(89.0, 710.0, x)
     x = select(x < low, low, select(x > high, high, x))
-    rounded = fma(x, splat_like(1.4426950408889634, x), _rounder(x))
-    n = rounded - _rounder(x)
-    high_part = fma(n, splat_by_precision(-0.6931471824645996, -0.6931471805599453, x), x)
-    low_part = n * splat_by_precision(1.9046542121259336e-09, -2.3190468138462996e-17, x)
-    r = high_part + low_part
-    value = (high_part + fma(r * r, _exp_polynomial(r), low_part)) + splat_like(1.0, r)
-    exponent = _low_bits(rounded)
+    rounded = _nearest_power(x)
+    one, exponent = splat_like(1.0, x), _low_bits(rounded)
     half = exponent >> splat_like(1, exponent)
-    return value * _power_of_two(half) * _power_of_two(exponent - half)
+    return (one + _above_power(x, rounded)) * _power_of_two(half, one) * _power_of_two(exponent - half, one)
 
 
 # ------------------------------------------------------------------------------------------ sigmoid and tanh
@@ -141,42 +156,43 @@ def exp(x):
 def sigmoid(x):
     """1/(1 + e⁻ˣ), by z = e^(−|x|) so that nothing overflows and small values keep their precision.
 
-    The quotient is corrected by what its own rounding and that of 1 + z left over: without that it is 2.2 units off.
+    z is computed 2⁶⁴ (2⁵¹²) times too large and scaled down, so that a subnormal one rounds once. The quotient is
+    corrected by what the rounding of 1 + z left over: without that it is 2.2 units off.
     """
-    zero, one = splat_like(0.0, x), splat_like(1.0, x)
-    z = exp(zero - absolute(x))
-    negative = x < zero
-    numerator, denominator = select(negative, z, one), one + z
-    quotient = numerator / denominator
-    left_over = fma(quotient, denominator - one - z, fma(zero - quotient, denominator, numerator))
-    return fma(left_over, select(negative, one - quotient, quotient), quotient)
+    zero, one, lowest = splat_like(0.0, x), splat_like(1.0, x), splat_by_precision(-104.0, -746.0, x)
+    t = zero - absolute(x)
+    t = select(t < lowest, lowest, t)
+    rounded = _nearest_power(t)
+    power = _power_of_two(as_integers(rounded), splat_by_precision(2.0**64, 2.0**512, x))
+    z = fma(_above_power(t, rounded), power, power) * splat_by_precision(2.0**-64, 2.0**-512, x)
+    denominator = one + z
+    quotient = select(x < zero, z, one) / denominator
+    return fma(quotient, (denominator - one) - z, quotient)
 
 
 @inlined
 def _tanh_polynomial_single(z):
-    p = splat_like(0.002292744816178142343, z)
-    p = fma(p, z, splat_like(-0.008343945515839152048, z))
-    p = fma(p, z, splat_like(0.02176891865102821015, z))
-    p = fma(p, z, splat_like(-0.05395925957720454274, z))
-    p = fma(p, z, splat_like(0.1333330355691574177, z))
-    return fma(p, z, splat_like(-0.3333333317214036164, z))
+    p = splat_like(-0.006610227831114734514, z)
+    p = fma(p, z, splat_like(0.02130938866444347381, z))
+    p = fma(p, z, splat_like(-0.05390942882746054544, z))
+    p = fma(p, z, splat_like(0.1333311372902087191, z))
+    return fma(p, z, splat_like(-0.3333333200797697968, z))
 
 
 @inlined
 def _tanh_polynomial_double(z):
-    p = splat_like(-2.438831631472087804e-6, z)
-    p = fma(p, z, splat_like(0.00001220992179016278166, z))
-    p = fma(p, z, splat_like(-0.00003708106921544233385, z))
-    p = fma(p, z, splat_like(0.00009604109157026265988, z))
-    p = fma(p, z, splat_like(-0.000238889446367511739, z))
-    p = fma(p, z, splat_like(0.0005899818158388232071, z))
-    p = fma(p, z, splat_like(-0.001455828399830324586, z))
-    p = fma(p, z, splat_like(0.003592127507599252229, z))
-    p = fma(p, z, splat_like(-0.008863235499801992569, z))
-    p = fma(p, z, splat_like(0.02186948853513322201, z))
-    p = fma(p, z, splat_like(-0.05396825396823590134, z))
-    p = fma(p, z, splat_like(0.1333333333333332076, z))
-    return fma(p, z, splat_like(-0.3333333333333333332, z))
+    p = splat_like(7.8742743453444191e-6, z)
+    p = fma(p, z, splat_like(-0.00003372080112046316375, z))
+    p = fma(p, z, splat_like(0.00009455133052924857961, z))
+    p = fma(p, z, splat_like(-0.0002384727248015252131, z))
+    p = fma(p, z, splat_like(0.0005899052969492732996, z))
+    p = fma(p, z, splat_like(-0.00145581909715135121, z))
+    p = fma(p, z, splat_like(0.003592126769962634705, z))
+    p = fma(p, z, splat_like(-0.00886323546314680007, z))
+    p = fma(p, z, splat_like(0.02186948853407390774, z))
+    p = fma(p, z, splat_like(-0.05396825396822037454, z))
+    p = fma(p, z, splat_like(0.1333333333333331206, z))
+    return fma(p, z, splat_like(-0.3333333333333333331, z))
 
 
 _tanh_polynomial = _by_precision(_tanh_polynomial_single, _tanh_polynomial_double)
@@ -184,13 +200,17 @@ _tanh_polynomial = _by_precision(_tanh_polynomial_single, _tanh_polynomial_doubl
 
 @inlined
 def tanh(x):
-    """x + x³·P(x²) for |x| < 0.625, else ±(1 − 2/(e^(2|x|) + 1))."""
+    """x + x³·P(x²) for |x| < 0.55, else ±(1 − 2/(e^(2|x|) + 1)), which is ±1 from |x| = 20 on."""
     magnitude = absolute(x)
-    one, two = splat_like(1.0, x), splat_like(2.0, x)
-    large = one - two / (exp(magnitude + magnitude) + one)
+    one, two, highest = splat_like(1.0, x), splat_like(2.0, x), splat_like(40.0, x)
+    t = magnitude + magnitude
+    t = select(t > highest, highest, t)
+    rounded = _nearest_power(t)
+    power = _power_of_two(as_integers(rounded), one)
+    large = one - two / fma(_above_power(t, rounded), power, power + one)
     square = x * x
     small = fma(magnitude * square, _tanh_polynomial(square), magnitude)
-    return copy_sign(select(magnitude < splat_like(0.625, x), small, large), x)
+    return copy_sign(select(magnitude < splat_like(0.55, x), small, large), x)
 
 
 # ------------------------------------------------------------------------------------------ sin and cos
@@ -306,7 +326,7 @@ def log(x):
     tiny = x < splat_by_precision(1.1754943508222875e-38, 2.2250738585072014e-308, x)
     normal = select(tiny, x * splat_by_precision(2.0**24, 2.0**54, x), x)
     bits = as_integers(normal)
-    mantissa_bits = splat_by_precision(23, 52, bits)
+    mantissa_bits = _mantissa_bits(bits)
     exponent = (bits - splat_by_precision(0x3F3504F3, 0x3FE6A09E667F3BCD, bits)) >> mantissa_bits
     f = as_floats(bits - (exponent << mantissa_bits)) - splat_like(1.0, x)
     e = _as_number(exponent, x) - select(tiny, splat_by_precision(24.0, 54.0, x), zero)

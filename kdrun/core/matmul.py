@@ -6,100 +6,94 @@ neither the shape of a tile nor the width of a register changes a bit. All colum
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from kdrun.core.jit import inlined, kernel
-from kdrun.core.vector import LANES, fma, load, splat_like, store
+from kdrun.core.tile import fma_columns, fma_rows, load_tile, repeat_tile, store_tile
+from kdrun.core.vector import LANES, load
 
-TILE_ROWS = 5
-BLOCK_ROWS = 50
+# Four rows hide the latency of a fused multiply-add, five rows of AVX2's half vectors still fit its registers; every
+# number of rows from twelve on is a sum of fours and fives.
+LARGE, SMALL = 5, 4
 
-
-@inlined
-def _product_tile(x, row, depth, w, out, out_row, column):
-    """out[out_row : +5, column : +16] += x[row : +5, :depth] @ w[:depth, column : +16]."""
-    sum_0 = load(out, (out_row, column))
-    sum_1 = load(out, (out_row + 1, column))
-    sum_2 = load(out, (out_row + 2, column))
-    sum_3 = load(out, (out_row + 3, column))
-    sum_4 = load(out, (out_row + 4, column))
-    for k in range(depth):
-        weights = load(w, (k, column))
-        sum_0 = fma(splat_like(x[row, k], w), weights, sum_0)
-        sum_1 = fma(splat_like(x[row + 1, k], w), weights, sum_1)
-        sum_2 = fma(splat_like(x[row + 2, k], w), weights, sum_2)
-        sum_3 = fma(splat_like(x[row + 3, k], w), weights, sum_3)
-        sum_4 = fma(splat_like(x[row + 4, k], w), weights, sum_4)
-    store(out, (out_row, column), sum_0)
-    store(out, (out_row + 1, column), sum_1)
-    store(out, (out_row + 2, column), sum_2)
-    store(out, (out_row + 3, column), sum_3)
-    store(out, (out_row + 4, column), sum_4)
+Tile = Callable[..., Any]
 
 
 @inlined
-def _product_row(x, row, depth, w, out, out_row, column):
-    """out[out_row, column : +16] += x[row, :depth] @ w[:depth, column : +16]."""
-    total = load(out, (out_row, column))
-    for k in range(depth):
-        total = fma(splat_like(x[row, k], w), load(w, (k, column)), total)
-    store(out, (out_row, column), total)
+def _small_tiles(rows):
+    """How many of the tiles that make up `rows` are small, so that none or few rows are left over."""
+    missing = -rows % LARGE
+    return missing if SMALL * missing <= rows else 0
+
+
+def _product_tile(begin: Tile, size: int) -> Tile:
+    """out[out_row : +size, column : +16] = begin + x[row : +size] @ w[:, column : +16]."""
+
+    @inlined
+    def product_tile(x, row, w, start, out, out_row, column):
+        sums = begin(start, out_row, column, size)
+        for k in range(w.shape[0]):
+            sums = fma_rows(sums, x, row, k, load(w, (k, column)))
+        store_tile(out, out_row, column, sums)
+
+    return product_tile
+
+
+def _product_rows(begin: Tile) -> Tile:
+    """out[out_row : +rows] = begin + x[row : +rows, :K] @ w for w [K, N]; `begin` takes its tiles from `start`."""
+    large_tile, small_tile, row_tile = (_product_tile(begin, size) for size in (LARGE, SMALL, 1))
+
+    @inlined
+    def product_rows(x, row, rows, w, start, out, out_row):
+        small = SMALL * _small_tiles(rows)
+        tiled = small + (rows - small) // LARGE * LARGE
+        for column in range(0, w.shape[1], LANES):
+            for r in range(0, small, SMALL):
+                small_tile(x, row + r, w, start, out, out_row + r, column)
+            for r in range(small, tiled, LARGE):
+                large_tile(x, row + r, w, start, out, out_row + r, column)
+            for r in range(tiled, rows):
+                row_tile(x, row + r, w, start, out, out_row + r, column)
+
+    return product_rows
+
+
+# Products for use inside kernels, of x[row : +rows, :K] and w [K, N], to out[out_row : +rows]: added to the rows of
+# `start` that have the same numbers as those of `out`, or to the one row of `start` [1, N].
+product_from_rows = _product_rows(load_tile)
+product_from_row = _product_rows(repeat_tile)
+
+
+def _outer_tile(size: int) -> Tile:
+    """out[first : +size, column : +16] += x[x_row : +rows, first : +size]ᵀ @ d[:rows, column : +16]."""
+
+    @inlined
+    def outer_tile(x, x_row, first, d, rows, out, column):
+        sums = load_tile(out, first, column, size)
+        for r in range(rows):
+            sums = fma_columns(sums, x, x_row + r, first, load(d, (r, column)))
+        store_tile(out, first, column, sums)
+
+    return outer_tile
+
+
+_large_outer, _small_outer, _row_outer = _outer_tile(LARGE), _outer_tile(SMALL), _outer_tile(1)
 
 
 @inlined
-def add_product_rows(x, row, rows, depth, w, out, out_row):
-    """out[out_row : +rows] += x[row : +rows, :depth] @ w[:depth], for use inside kernels."""
-    tiled = rows - rows % TILE_ROWS
-    for column in range(0, w.shape[1], LANES):
-        for r in range(0, tiled, TILE_ROWS):
-            _product_tile(x, row + r, depth, w, out, out_row + r, column)
-        for r in range(tiled, rows):
-            _product_row(x, row + r, depth, w, out, out_row + r, column)
-
-
-@inlined
-def _outer_tile(x, first, d, row, rows, out, column):
-    """out[first : +5, column : +16] += x[row : +rows, first : +5]ᵀ @ d[row : +rows, column : +16]."""
-    sum_0 = load(out, (first, column))
-    sum_1 = load(out, (first + 1, column))
-    sum_2 = load(out, (first + 2, column))
-    sum_3 = load(out, (first + 3, column))
-    sum_4 = load(out, (first + 4, column))
-    for r in range(row, row + rows):
-        gradient = load(d, (r, column))
-        sum_0 = fma(splat_like(x[r, first], d), gradient, sum_0)
-        sum_1 = fma(splat_like(x[r, first + 1], d), gradient, sum_1)
-        sum_2 = fma(splat_like(x[r, first + 2], d), gradient, sum_2)
-        sum_3 = fma(splat_like(x[r, first + 3], d), gradient, sum_3)
-        sum_4 = fma(splat_like(x[r, first + 4], d), gradient, sum_4)
-    store(out, (first, column), sum_0)
-    store(out, (first + 1, column), sum_1)
-    store(out, (first + 2, column), sum_2)
-    store(out, (first + 3, column), sum_3)
-    store(out, (first + 4, column), sum_4)
-
-
-@inlined
-def _outer_row(x, first, d, row, rows, out, column):
-    """out[first, column : +16] += x[row : +rows, first] @ d[row : +rows, column : +16]."""
-    total = load(out, (first, column))
-    for r in range(row, row + rows):
-        total = fma(splat_like(x[r, first], d), load(d, (r, column)), total)
-    store(out, (first, column), total)
-
-
-@inlined
-def add_outer_product(x, d, depth, out):
-    """out[:depth] += x[:, :depth]ᵀ @ d, the sum in the order of the rows.
-
-    Rows are taken in blocks that stay in the first cache; the sums are carried from block to block through `out`.
-    """
-    tiled = depth - depth % TILE_ROWS
-    for row in range(0, d.shape[0], BLOCK_ROWS):
-        rows = min(BLOCK_ROWS, d.shape[0] - row)
-        for column in range(0, d.shape[1], LANES):
-            for first in range(0, tiled, TILE_ROWS):
-                _outer_tile(x, first, d, row, rows, out, column)
-            for first in range(tiled, depth):
-                _outer_row(x, first, d, row, rows, out, column)
+def add_outer_product(x, x_row, d, rows, out):
+    """out += x[x_row : +rows, :K]ᵀ @ d[:rows] for out [K, N], sums in the order of the rows; for use inside kernels."""
+    depth = out.shape[0]
+    small = SMALL * _small_tiles(depth)
+    tiled = small + (depth - small) // LARGE * LARGE
+    for column in range(0, out.shape[1], LANES):
+        for first in range(0, small, SMALL):
+            _small_outer(x, x_row, first, d, rows, out, column)
+        for first in range(small, tiled, LARGE):
+            _large_outer(x, x_row, first, d, rows, out, column)
+        for first in range(tiled, depth):
+            _row_outer(x, x_row, first, d, rows, out, column)
 
 
 @kernel
@@ -111,7 +105,7 @@ def product_inplace(x, w, out):
     Parameters
         x: [M, K]. w: [K, N], N a multiple of 16. out: [M, N], changed in place. One dtype, C-contiguous.
     """
-    add_product_rows(x, 0, x.shape[0], w.shape[0], w, out, 0)
+    product_from_rows(x, 0, x.shape[0], w, out, out, 0)
 
 
 @kernel
@@ -123,4 +117,4 @@ def outer_product_inplace(x, d, out):
     Parameters
         x: [M, K]. d: [M, N], N a multiple of 16. out: [K, N], changed in place. One dtype, C-contiguous.
     """
-    add_outer_product(x, d, x.shape[1], out)
+    add_outer_product(x, 0, d, d.shape[0], out)

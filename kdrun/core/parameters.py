@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from kdrun.core.arrays import zeros
 from kdrun.core.vector import LANES
 
 Array = NDArray[Any]
@@ -26,7 +27,7 @@ class ParameterSet(Mapping[str, Array]):
         for name, shape in self.shapes.items():
             starts[name] = length
             length += -(-int(np.prod(shape, dtype=np.int64)) // LANES) * LANES
-        self.flat = np.zeros(length, dtype)
+        self.flat = zeros(length, dtype)
         self._views = {
             name: self.flat[starts[name] : starts[name] + int(np.prod(shape, dtype=np.int64))].reshape(shape)
             for name, shape in self.shapes.items()

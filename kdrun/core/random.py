@@ -7,6 +7,7 @@ can change it. The generator is Philox4x32-10; its raw integers become floats he
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -79,6 +80,19 @@ def uniform_from_words(words, low, high, largest, out):
         out[i] = min(start + width * (kind(words[i] >> np.uint32(8)) * unit), last)
 
 
+@kernel
+def uniform_steps(key, first, words, low, high, largest, out):
+    """Numbers in [low, high) for consecutive steps of a stream: `philox_fill`, then `uniform_from_words`, row by row.
+
+    Parameters
+        key: uint64. first: uint64, the step of the first row. words: uint32 [S, n], overwritten. low, high, largest: as
+        above. out: float32 or float64 [S, n], overwritten.
+    """
+    for step in range(words.shape[0]):
+        philox_fill(key, first + np.uint64(step), words[step])
+        uniform_from_words(words[step], low, high, largest, out[step])
+
+
 @dataclass(frozen=True)
 class Stream:
     """The random numbers of one purpose in one replicate. Nothing is consumed: a step has its own numbers for ever."""
@@ -105,7 +119,15 @@ class Stream:
 
     def uniform(self, step: int, shape: tuple[int, ...], low: float, high: float, dtype: DTypeLike) -> NDArray[Any]:
         """Numbers in [low, high) with 24 random bits each, so that both precisions see the same ones."""
-        out = np.empty(int(np.prod(shape, dtype=np.int64)), dtype)
+        return self.uniform_steps(step, 1, shape, low, high, dtype).reshape(shape)
+
+    def uniform_steps(
+        self, first: int, steps: int, shape: tuple[int, ...], low: float, high: float, dtype: DTypeLike
+    ) -> NDArray[Any]:
+        """The numbers of `steps` steps from `first` on, [steps, *shape]: each step has those that it has alone."""
+        count = math.prod(shape)
+        words, out = np.empty((steps, count), np.uint32), np.empty((steps, count), dtype)
         kind = out.dtype.type
-        uniform_from_words(self.words(step, out.size), low, high, float(np.nextafter(kind(high), kind(low))), out)
-        return out.reshape(shape)
+        largest = float(np.nextafter(kind(high), kind(low)))
+        uniform_steps(self.key, np.uint64(first), words, low, high, largest, out)
+        return out.reshape(steps, *shape)

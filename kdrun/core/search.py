@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ class CodedNetwork(Protocol):
         """Loss on the calibration set."""
         ...
 
+    def losses(self, tensor: str, row: int, column: int, codes: Sequence[int], bound: float) -> Sequence[float]:
+        """Loss with each of `codes` in one place, which keeps the code that it has; infinity may stand for > bound."""
+        ...
+
 
 def coordinate_search(network: CodedNetwork, sweeps: int) -> list[float]:
     """Let each weight in turn take the code with the smallest loss, until a sweep changes nothing.
@@ -35,22 +39,20 @@ def coordinate_search(network: CodedNetwork, sweeps: int) -> list[float]:
         for tensor, codes in network.codes.items():
             for column in range(codes.shape[1]):
                 for row in range(codes.shape[0]):
-                    best = _best_code(network, tensor, row, column, best)
+                    best = _take_best_code(network, tensor, row, column, best)
         losses.append(best)
         if not losses[-1] < losses[-2]:
             break
     return losses
 
 
-def _best_code(network: CodedNetwork, tensor: str, row: int, column: int, loss: float) -> float:
+def _take_best_code(network: CodedNetwork, tensor: str, row: int, column: int, loss: float) -> float:
     """Leave the best code in place; `loss` is that of the present code. Returns the loss of what is left."""
-    present = best = float(network.codes[tensor][row, column])
-    for code in range(-network.max_code, network.max_code + 1):
-        if code == present:
-            continue
-        network.set_code(tensor, row, column, code)
-        tried = network.loss()
+    present = best = int(network.codes[tensor][row, column])
+    others = [code for code in range(-network.max_code, network.max_code + 1) if code != present]
+    for code, tried in zip(others, network.losses(tensor, row, column, others, loss), strict=True):
         if tried < loss:
             best, loss = code, tried
-    network.set_code(tensor, row, column, best)
+    if best != present:
+        network.set_code(tensor, row, column, best)
     return loss

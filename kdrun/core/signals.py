@@ -22,3 +22,10 @@ def sine_waves(phases, dt, signal):
         for b in range(0, batch, LANES):
             count = min(LANES, batch - b)
             store_part(signal, (t, b), sin(load_part(phases, b, count) + angle), count)
+
+
+@kernel
+def sine_wave_batches(phases, dt, signals):
+    """`sine_waves` for several batches: phases [S, B], signals [S, T, B], overwritten."""
+    for s in range(phases.shape[0]):
+        sine_waves(phases[s], dt, signals[s])

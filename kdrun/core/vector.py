@@ -58,12 +58,15 @@ def _llvm(dtype: types.Type) -> ir.VectorType:
     return ir.VectorType(_LLVM_ELEMENT[dtype], LANES)
 
 
-def lowered(twin: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Make a Numba intrinsic of the decorated typing-and-lowering function, or its `twin` where the JIT is off."""
+def lowered(twin: Callable[..., Any], prefer_literal: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Make a Numba intrinsic of the decorated typing-and-lowering function, or its `twin` where the JIT is off.
+
+    With `prefer_literal` the typing sees constants of the code as such.
+    """
 
     def decorate(lowering: Callable[..., Any]) -> Any:
         twin.__doc__ = lowering.__doc__
-        return twin if JIT_DISABLED else intrinsic(lowering)
+        return twin if JIT_DISABLED else intrinsic(prefer_literal=prefer_literal)(lowering)
 
     return decorate
 
@@ -71,24 +74,29 @@ def lowered(twin: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
 # ------------------------------------------------------------------------------------------------ memory
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, index_type: Any, index: Any) -> Any:
-    """Pointer to one element of a C-contiguous array, without wraparound."""
+def element_pointer(context: Any, builder: Any, array_type: Any, array: Any, index_types: Any, indices: Any) -> Any:
+    """Pointer to one element of a C-contiguous array, without wraparound; one index for each of its dimensions."""
     structure = context.make_array(array_type)(context, builder, array)
-    if isinstance(index_type, types.Integer):
-        indices, index_types = [index], [index_type]
-    else:
-        indices, index_types = cgutils.unpack_tuple(builder, index, len(index_type)), list(index_type)
     indices = [context.cast(builder, i, t, types.intp) for i, t in zip(indices, index_types, strict=True)]
     return cgutils.get_item_pointer(context, builder, array_type, structure, indices, wraparound=False)
+
+
+def vector_pointer(context: Any, builder: Any, array_type: Any, array: Any, index_types: Any, indices: Any) -> Any:
+    """Pointer to the vector that begins with one element."""
+    pointer = element_pointer(context, builder, array_type, array, index_types, indices)
+    return builder.bitcast(pointer, _llvm(array_type.dtype).as_pointer())
 
 
 def _element_bytes(dtype: Any) -> int:
     return int(dtype.bitwidth) // 8
 
 
-def _vector_address(context: Any, builder: Any, array_type: Any, array: Any, index_type: Any, index: Any) -> Any:
-    pointer = _address(context, builder, array_type, array, index_type, index)
-    return builder.bitcast(pointer, _llvm(array_type.dtype).as_pointer())
+def _indexed_vector(context: Any, builder: Any, array_type: Any, array: Any, index_type: Any, index: Any) -> Any:
+    """Pointer to a vector by an index as it is written: an integer, or a tuple of them."""
+    if isinstance(index_type, types.Integer):
+        return vector_pointer(context, builder, array_type, array, [index_type], [index])
+    indices = cgutils.unpack_tuple(builder, index, len(index_type))
+    return vector_pointer(context, builder, array_type, array, list(index_type), indices)
 
 
 def _flat_start(array: Any, index: Any) -> int:
@@ -106,7 +114,7 @@ def load(typingctx: Any, array: Any, index: Any) -> Any:
     """Sixteen consecutive elements of a C-contiguous array, from `index` on (an integer or a tuple)."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _vector_address(context, builder, sig.args[0], args[0], sig.args[1], args[1])
+        pointer = _indexed_vector(context, builder, sig.args[0], args[0], sig.args[1], args[1])
         return builder.load(pointer, align=_element_bytes(sig.args[0].dtype))
 
     return VectorType(array.dtype)(array, index), codegen
@@ -122,7 +130,7 @@ def store(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
     """Write a vector over sixteen consecutive elements of a C-contiguous array."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _vector_address(context, builder, sig.args[0], args[0], sig.args[1], args[1])
+        pointer = _indexed_vector(context, builder, sig.args[0], args[0], sig.args[1], args[1])
         builder.store(args[2], pointer, align=_element_bytes(sig.args[0].dtype))
         return context.get_dummy_value()
 
@@ -131,10 +139,9 @@ def store(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
 
 def _lane_mask(context: Any, builder: Any, count_type: Any, count: Any) -> Any:
     """Boolean vector whose first `count` lanes are set."""
-    lane = ir.IntType(32)
     count = context.cast(builder, count, count_type, types.int32)
-    lanes = ir.Constant(ir.VectorType(lane, LANES), list(range(LANES)))
-    return builder.icmp_signed("<", lanes, _splat(builder, count, lane))
+    lanes = ir.Constant(_llvm(types.int32), list(range(LANES)))
+    return builder.icmp_signed("<", lanes, splat_value(builder, count, types.int32))
 
 
 def _masked(builder: Any, name: str, result: Any, parameters: list[Any]) -> Any:
@@ -155,7 +162,7 @@ def load_part(typingctx: Any, array: Any, index: Any, count: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         dtype = sig.args[0].dtype
         vector, element = _llvm(dtype), _SUFFIX[dtype]
-        pointer = _vector_address(context, builder, sig.args[0], args[0], sig.args[1], args[1])
+        pointer = _indexed_vector(context, builder, sig.args[0], args[0], sig.args[1], args[1])
         mask = _lane_mask(context, builder, sig.args[2], args[2])
         name = f"llvm.masked.load.v{LANES}{element}.p0v{LANES}{element}"
         function = _masked(builder, name, vector, [vector.as_pointer(), ir.IntType(32), mask.type, vector])
@@ -177,7 +184,7 @@ def store_part(typingctx: Any, array: Any, index: Any, vector: Any, count: Any) 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         dtype = sig.args[0].dtype
         kind, element = _llvm(dtype), _SUFFIX[dtype]
-        pointer = _vector_address(context, builder, sig.args[0], args[0], sig.args[1], args[1])
+        pointer = _indexed_vector(context, builder, sig.args[0], args[0], sig.args[1], args[1])
         mask = _lane_mask(context, builder, sig.args[3], args[3])
         name = f"llvm.masked.store.v{LANES}{element}.p0v{LANES}{element}"
         parameters = [kind, kind.as_pointer(), ir.IntType(32), mask.type]
@@ -192,8 +199,9 @@ def store_part(typingctx: Any, array: Any, index: Any, vector: Any, count: Any) 
 # ------------------------------------------------------------------------------------------------ lanes
 
 
-def _splat(builder: Any, value: Any, element: Any) -> Any:
-    vector = ir.VectorType(element, LANES)
+def splat_value(builder: Any, value: Any, dtype: types.Type) -> Any:
+    """A value of LLVM in every lane of a vector of that element type."""
+    vector = _llvm(dtype)
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
@@ -211,7 +219,7 @@ def splat_like(typingctx: Any, value: Any, like: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         element = context.cast(builder, args[0], sig.args[0], dtype)
-        return _splat(builder, element, _LLVM_ELEMENT[dtype])
+        return splat_value(builder, element, dtype)
 
     return VectorType(dtype)(value, like), codegen
 
@@ -228,7 +236,7 @@ def splat_by_precision(typingctx: Any, single: Any, double: Any, like: Any) -> A
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         which = 0 if dtype.bitwidth == 32 else 1
         element = context.cast(builder, args[which], sig.args[which], dtype)
-        return _splat(builder, element, _LLVM_ELEMENT[dtype])
+        return splat_value(builder, element, dtype)
 
     return VectorType(dtype)(single, double, like), codegen
 
@@ -264,7 +272,8 @@ def _lanes(builder: Any, vector: Any, which: range) -> Any:
 # ------------------------------------------------------------------------------------------------ arithmetic
 
 
-def _call_llvm(builder: Any, name: str, dtype: types.Type, arguments: Any) -> Any:
+def call_llvm(builder: Any, name: str, dtype: types.Type, arguments: Any) -> Any:
+    """A call of LLVM's function `name` on vectors of one element type."""
     vector = _llvm(dtype)
     function_type = ir.FunctionType(vector, [vector] * len(arguments))
     full_name = f"llvm.{name}.v{LANES}{_SUFFIX[dtype]}"
@@ -280,7 +289,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """a·b + c with one rounding, in every lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call_llvm(builder, "fma", sig.return_type.dtype, args)
+        return call_llvm(builder, "fma", sig.return_type.dtype, args)
 
     return a(a, b, c), codegen
 
@@ -290,7 +299,7 @@ def square_root(typingctx: Any, a: Any) -> Any:
     """The correctly rounded square root of every lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call_llvm(builder, "sqrt", sig.return_type.dtype, args)
+        return call_llvm(builder, "sqrt", sig.return_type.dtype, args)
 
     return a(a), codegen
 
@@ -300,7 +309,7 @@ def absolute(typingctx: Any, a: Any) -> Any:
     """The absolute value of every lane, by its sign bit."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call_llvm(builder, "fabs", sig.return_type.dtype, args)
+        return call_llvm(builder, "fabs", sig.return_type.dtype, args)
 
     return a(a), codegen
 
@@ -310,7 +319,7 @@ def copy_sign(typingctx: Any, magnitude: Any, sign: Any) -> Any:
     """The magnitude of the first with the sign bit of the second, in every lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call_llvm(builder, "copysign", sig.return_type.dtype, args)
+        return call_llvm(builder, "copysign", sig.return_type.dtype, args)
 
     return magnitude(magnitude, sign), codegen
 

@@ -7,7 +7,7 @@ checked is what is trained.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from kdrun.core.parameters import ParameterSet
 from kdrun.core.random import Stream
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import Recipe
-from kdrun.factors.contract import Array, Arrays, Batch, Context, Progress, Shapes, Term, TermResult
+from kdrun.factors.contract import Array, Arrays, Batch, Context, Progress, Shapes, Term, TermResult, Weighting
 from kdrun.models.contract import Network
 
 SUPERVISED = "supervised"
@@ -44,12 +44,26 @@ class Gradients:
     own: dict[str, ParameterSet] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
+class Weighted:
+    """A term, its coefficient in the loss at this step, and what it gave."""
+
+    term: Term
+    weight: float
+    result: TermResult
+
+
+@dataclass(slots=True)
 class Evaluation:
-    """One evaluation of the loss: its value, that of the task's own loss alone, and the outputs that it came from."""
+    """One evaluation of the loss.
+
+    Its value, that of the task's own loss alone, every term, weights of samples, and the outputs that it came from.
+    """
 
     value: float
     supervised: float
+    results: dict[str, Weighted]
+    weights: Array | None
     student: Arrays
     teachers: tuple[Arrays, ...]
 
@@ -67,6 +81,7 @@ class Objective:
         stream: Callable[[str], Stream],
     ) -> None:
         self.network, self.latent, self.recipe, self.teachers = network, latent, recipe, teachers
+        self._latent_arrays = dict(latent)
         self.quantized = self._quantized(recipe)
         self.terms: dict[str, Term] = {SUPERVISED: loss, **recipe.terms}
         self.own: dict[str, ParameterSet] = {}
@@ -79,6 +94,8 @@ class Objective:
         if recipe.weighting is not None:
             self.teacher_want |= recipe.weighting.teacher_want
         self.gradients = self._zero_gradients()
+        self._latent_gradients = dict(self.gradients.latent)
+        self._trains_own = any(len(own) for own in self.own.values())
 
     def _quantized(self, recipe: Recipe) -> QuantizedParameters | None:
         if recipe.quantizer is None or recipe.granularity is None or not recipe.quantizer.max_code:
@@ -95,7 +112,7 @@ class Objective:
         )
         start = Progress(0, 1)
         self.contexts[SUPERVISED] = Context({}, {}, start, stream(SUPERVISED))
-        for name, level in self.recipe.slots().items():
+        for name, level in self.recipe.slots.items():
             own, state = level.init(stream(name), shapes)
             self.own[name] = ParameterSet.of(own, dtype)
             self.contexts[name] = Context(
@@ -108,13 +125,13 @@ class Objective:
             )
 
     def _zero_gradients(self) -> Gradients:
-        stored = self.quantized.stored.like() if self.quantized else None
+        stored = self.quantized.dstored if self.quantized is not None else None
         return Gradients(self.latent.like(), stored, {name: own.like() for name, own in self.own.items()})
 
     @property
     def weights(self) -> Arrays:
         """What the network runs on."""
-        return self.quantized.weights if self.quantized else self.latent
+        return self.quantized.weights if self.quantized is not None else self._latent_arrays
 
     def forward(self, inputs: Array, want: frozenset[str]) -> Arrays:
         """Outputs of the network as it is now quantized."""
@@ -124,13 +141,13 @@ class Objective:
         """Go on with another quantizer: new scales, measured from the latent weights."""
         self.recipe = recipe
         self.quantized = self._quantized(recipe)
-        self.gradients.stored = self.quantized.stored.like() if self.quantized else None
+        self.gradients.stored = self.quantized.dstored if self.quantized is not None else None
 
     def prepare(self, progress: Progress) -> None:
         """Tell every slot where training stands, and quantize."""
         for context in self.contexts.values():
             context.progress = progress
-        if self.quantized:
+        if self.quantized is not None:
             self.quantized.quantize()
 
     def evaluate(self, batch: Batch, progress: Progress) -> Evaluation:
@@ -138,41 +155,45 @@ class Objective:
 
         `finish` turns them into gradients of latent parameters and scales.
         """
-        losses = self._losses(batch, progress)
-        self._own_gradients(losses.results)
-        self._assign_credit(losses.student, self._sum_outputs(losses.results, losses.weights), batch)
-        supervised = mean_of(losses.results[SUPERVISED].result.value)
-        return Evaluation(losses.value, supervised, losses.student, losses.teachers)
+        found = self._losses(batch, progress)
+        if self._trains_own:
+            self._own_gradients(found.results)
+        self._assign_credit(found.student, _sum_outputs(found.results, found.weights), batch)
+        return found
 
     def value(self, batch: Batch, progress: Progress) -> float:
         """Value of the whole loss at the present weights, without gradients."""
         return self._losses(batch, progress).value + self.penalty()[0]
 
-    def _losses(self, batch: Batch, progress: Progress) -> _Losses:
+    def _losses(self, batch: Batch, progress: Progress) -> Evaluation:
         student = self.forward(batch.inputs, self.want)
         teachers = self._run_teachers(batch)
-        hyper = {
+        results = self._evaluate_terms(student, teachers, batch, progress, self._hyper_values(teachers, batch))
+        values, weights = _sample_values(results), None
+        if self.recipe.weighting is not None:
+            weights = self._sample_weights(self.recipe.weighting, values, teachers, batch)
+            values = values * weights
+            self._evaluate_weighted(results, student, teachers, batch, weights)
+        value = float(mean_of(values)) + _batch_value(results)
+        for name, level in self.recipe.with_own_loss.items():
+            value += level.own_loss(self.contexts[name])[0]
+        supervised = results[SUPERVISED].result.value
+        alone = value if values is supervised and len(results) == 1 else float(mean_of(supervised))
+        return Evaluation(value, alone, results, weights, student, teachers)
+
+    def _hyper_values(self, teachers: tuple[Arrays, ...], batch: Batch) -> dict[str, Any]:
+        """What hyper-parameters are at this step, by what they provide."""
+        return {
             level.provides: level.value(teachers, batch, self.contexts[name])
             for name, level in self.recipe.hyper.items()
         }
-        results = self._evaluate_terms(student, teachers, batch, progress, hyper)
-        values = self._sample_values(results)
-        weights = self._sample_weights(values, teachers, batch)
-        if weights is not None:
-            values = values * weights
-            self._evaluate_weighted(results, student, teachers, batch, weights)
-        value = mean_of(values) + self._batch_value(results) + self._own_losses()[0]
-        return _Losses(value, results, weights, student, teachers)
-
-    def _own_losses(self) -> tuple[float, dict[str, Arrays]]:
-        """Terms of all slots on their own arrays: value, and gradients by slot."""
-        found = {name: level.own_loss(self.contexts[name]) for name, level in self.recipe.slots().items()}
-        return sum(value for value, _ in found.values()), {name: gradients for name, (_, gradients) in found.items()}
 
     def finish(self, progress: Progress) -> float:
         """Slot 5 and penalties: gradients of latent parameters and scales. Returns the value of the penalties."""
-        if self.quantized and self.gradients.stored is not None:
-            self.quantized.backward_inplace(self.gradients.latent, self.gradients.stored, self.recipe.shape, progress)
+        if self.quantized is not None:
+            self.quantized.backward_inplace(self._latent_gradients, self.recipe.shape, progress)
+        if not self.recipe.penalties:
+            return 0.0
         value, gradients = self.penalty()
         for tensor, gradient in gradients:
             self.gradients.latent[tensor][...] += gradient
@@ -190,7 +211,7 @@ class Objective:
 
     def remember(self, evaluation: Evaluation, batch: Batch) -> None:
         """Let every slot remember the step that was evaluated last."""
-        for name, level in self.recipe.slots().items():
+        for name, level in self.recipe.remembering.items():
             level.remember(evaluation.student, evaluation.teachers, batch, self.contexts[name])
 
     def _run_teachers(self, batch: Batch) -> tuple[Arrays, ...]:
@@ -200,7 +221,7 @@ class Objective:
 
     def _evaluate_terms(
         self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, progress: Progress, hyper: dict[str, Any]
-    ) -> dict[str, _Weighted]:
+    ) -> dict[str, Weighted]:
         supervised = 1.0
         for term in self.recipe.terms.values():
             supervised *= term.supervised_weight(progress)
@@ -210,28 +231,18 @@ class Objective:
             if weight == 0.0 and name != SUPERVISED:
                 continue
             context = self.contexts[name]
-            context.hyper = {known: hyper[known] for known in term.hyper_names if known in hyper}
+            context.hyper = {known: hyper[known] for known in term.hyper_names if known in hyper} if hyper else hyper
             context.sample_weights = None
-            results[name] = _Weighted(term, weight, term.evaluate(student, teachers, batch, context))
+            results[name] = Weighted(term, weight, term.evaluate(student, teachers, batch, context))
         return results
 
-    def _sample_values(self, results: dict[str, _Weighted]) -> Array:
-        """Σ of weighted per-sample values, float64 [B]."""
-        per_sample = [entry for entry in results.values() if entry.term.per_sample]
-        total = np.zeros(per_sample[0].result.value.size)
-        for entry in per_sample:
-            add_scaled(entry.result.value, entry.weight, total)
-        return total
-
-    def _sample_weights(self, values: Array, teachers: tuple[Arrays, ...], batch: Batch) -> Array | None:
-        if self.recipe.weighting is None:
-            return None
-        weights, d_own = self.recipe.weighting.weights(values, teachers, batch, self.contexts["weighting"])
+    def _sample_weights(self, weighting: Weighting, values: Array, teachers: tuple[Arrays, ...], batch: Batch) -> Array:
+        weights, d_own = weighting.weights(values, teachers, batch, self.contexts["weighting"])
         self.gradients.own["weighting"].assign(d_own)
         return weights
 
     def _evaluate_weighted(
-        self, results: dict[str, _Weighted], student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, weights: Array
+        self, results: dict[str, Weighted], student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, weights: Array
     ) -> None:
         """Terms with arrays or hyper-parameters of their own once more: their gradients depend on sample weights."""
         for name, entry in results.items():
@@ -239,14 +250,9 @@ class Objective:
                 context = self.contexts[name]
                 context.sample_weights = weights
                 again = entry.term.evaluate(student, teachers, batch, context)
-                entry.result = replace(entry.result, d_own=again.d_own, d_hyper=again.d_hyper)
+                entry.result = entry.result._replace(d_own=again.d_own, d_hyper=again.d_hyper)
 
-    def _batch_value(self, results: dict[str, _Weighted]) -> float:
-        return sum(
-            entry.weight * float(entry.result.value[0]) for entry in results.values() if not entry.term.per_sample
-        )
-
-    def _own_gradients(self, results: dict[str, _Weighted]) -> None:
+    def _own_gradients(self, results: dict[str, Weighted]) -> None:
         """Gradients of every slot's own arrays; those of a term that is left out of this step are zero."""
         for name in (*self.recipe.terms, *self.recipe.hyper):
             self.gradients.own[name].flat.fill(0.0)
@@ -259,29 +265,14 @@ class Objective:
         for name, level in self.recipe.hyper.items():
             if level.provides in d_hyper:
                 self.gradients.own[name].assign(level.backward(d_hyper[level.provides], self.contexts[name]))
-        for name, gradients in self._own_losses()[1].items():
-            for array, gradient in gradients.items():
+        for name, slot in self.recipe.with_own_loss.items():
+            for array, gradient in slot.own_loss(self.contexts[name])[1].items():
                 self.gradients.own[name][array][...] += gradient
-
-    def _sum_outputs(self, results: dict[str, _Weighted], weights: Array | None) -> Arrays:
-        """Gradients of the loss by the student's outputs: per-sample terms, weighted, then batch terms."""
-        total: dict[str, Array] = {}
-        for entry in results.values():
-            if entry.term.per_sample:
-                _add_gradients(total, entry)
-        if weights is not None:
-            for gradient in total.values():
-                rows = gradient.reshape(-1, weights.size, gradient.shape[-1])
-                scale_samples_inplace(rows, weights.astype(gradient.dtype))
-        for entry in results.values():
-            if not entry.term.per_sample:
-                _add_gradients(total, entry)
-        return total
 
     def _assign_credit(self, student: Arrays, d_outputs: Arrays, batch: Batch) -> None:
         credit = self.recipe.credit
         if credit is None:
-            self.network.backward(self.weights, batch.inputs, d_outputs, self.gradients.latent)
+            self.network.backward(self.weights, batch.inputs, d_outputs, self._latent_gradients)
             return
         d_own = credit.assign(
             self.weights, student, d_outputs, batch, self.forward, self.gradients.latent, self.contexts["credit"]
@@ -289,27 +280,44 @@ class Objective:
         self.gradients.own["credit"].assign(d_own)
 
 
-@dataclass
-class _Weighted:
-    """A term, its coefficient in the loss at this step, and what it gave."""
-
-    term: Term
-    weight: float
-    result: TermResult
-
-
-@dataclass(frozen=True)
-class _Losses:
-    """The terms of one evaluation: their value in all, each of them, sample weights, and the outputs they came from."""
-
-    value: float
-    results: dict[str, _Weighted]
-    weights: Array | None
-    student: Arrays
-    teachers: tuple[Arrays, ...]
+def _sample_values(results: dict[str, Weighted]) -> Array:
+    """Σ of weighted per-sample values, float64 [B]; the very array of the task's own loss where that is all."""
+    loss = results[SUPERVISED]
+    if len(results) == 1 and loss.weight == 1.0:
+        return loss.result.value
+    total = np.zeros(loss.result.value.size)
+    for entry in results.values():
+        if entry.term.per_sample:
+            add_scaled(entry.result.value, entry.weight, total)
+    return total
 
 
-def _add_gradients(total: dict[str, Array], entry: _Weighted) -> None:
+def _batch_value(results: dict[str, Weighted]) -> float:
+    """Σ of the weighted values of terms on the batch as a whole."""
+    total = 0.0
+    for entry in results.values():
+        if not entry.term.per_sample:
+            total += entry.weight * float(entry.result.value[0])
+    return total
+
+
+def _sum_outputs(results: dict[str, Weighted], weights: Array | None) -> Arrays:
+    """Gradients of the loss by the student's outputs: per-sample terms, weighted, then batch terms."""
+    total: dict[str, Array] = {}
+    for entry in results.values():
+        if entry.term.per_sample:
+            _add_gradients(total, entry)
+    if weights is not None:
+        for gradient in total.values():
+            rows = gradient.reshape(-1, weights.size, gradient.shape[-1])
+            scale_samples_inplace(rows, weights.astype(gradient.dtype))
+    for entry in results.values():
+        if not entry.term.per_sample:
+            _add_gradients(total, entry)
+    return total
+
+
+def _add_gradients(total: dict[str, Array], entry: Weighted) -> None:
     """total += weight·gradients; the first gradient of an output becomes its total."""
     for name, gradient in entry.result.d_outputs.items():
         if name in total:

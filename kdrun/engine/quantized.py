@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,11 +12,31 @@ from kdrun.factors.contract import Array, Arrays, GradientShape, Granularity, Pr
 from kdrun.models.contract import Network
 
 
+@dataclass(slots=True)
+class _Tensor:
+    """One quantized matrix [fan_in, fan_out]: its arrays, and for each kind of scale what is stored and per column.
+
+    `columns` and `dcolumns` are the scales of each column and their gradients, `stored` and `dstored` what is trained.
+    Where every column has a stored scale of its own they are the same arrays, and nothing is spread or gathered.
+    """
+
+    latent: Array
+    codes: Array
+    effective: Array
+    mask: Array
+    stored: dict[str, Array]
+    dstored: dict[str, Array]
+    columns: dict[str, Array]
+    dcolumns: dict[str, Array]
+    is_shared: bool
+
+
 class QuantizedParameters:
     """The quantized view of a network's latent parameters.
 
     `weights` is what the network runs on: effective weights of the tensors that are quantized, the latent arrays
-    themselves of the others. `stored` holds the scales that are trained, named `scale.tensor`.
+    themselves of the others. `stored` holds the scales that are trained, named `scale.tensor`, `dstored` their
+    gradients.
     """
 
     def __init__(self, network: Network, latent: ParameterSet, quantizer: Quantizer, granularity: Granularity) -> None:
@@ -24,16 +44,14 @@ class QuantizedParameters:
         self.tensors = [name for name, tensor in network.tensors.items() if tensor.quantized]
         shapes = {name: latent[name].shape for name in self.tensors}
         dtype = latent.flat.dtype
-        self.codes, self._effective = ParameterSet(shapes, dtype), ParameterSet(shapes, dtype)
-        self._mask = ParameterSet(shapes, dtype)
-        self._columns = {name: self._column_arrays(shapes[name][1], dtype) for name in self.tensors}
-        self._dcolumns = {name: self._column_arrays(shapes[name][1], dtype) for name in self.tensors}
+        self.codes, effective = ParameterSet(shapes, dtype), ParameterSet(shapes, dtype)
+        self._masks = ParameterSet(shapes, dtype)
         self.stored = ParameterSet(self._stored_shapes(shapes), dtype)
-        self.weights: dict[str, Array] = {**latent, **self._effective}
+        self.dstored = self.stored.like()
+        self.weights: dict[str, Array] = {**latent, **effective}
+        self._tensors = {name: self._tensor(name) for name in self.tensors}
+        self._shared = [tensor for tensor in self._tensors.values() if tensor.is_shared]
         self.measure()
-
-    def _column_arrays(self, fan_out: int, dtype: np.dtype[Any]) -> dict[str, Array]:
-        return {scale: np.empty(fan_out, dtype) for scale in self.quantizer.scale_names}
 
     def _stored_shapes(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         return {
@@ -42,35 +60,58 @@ class QuantizedParameters:
             for scale in self.quantizer.scale_names
         }
 
+    def _tensor(self, name: str) -> _Tensor:
+        scales, latent = self.quantizer.scale_names, self.latent[name]
+        stored = {scale: self.stored[f"{scale}.{name}"] for scale in scales}
+        dstored = {scale: self.dstored[f"{scale}.{name}"] for scale in scales}
+        per_column = ParameterSet(dict.fromkeys(scales, latent.shape[1:]), latent.dtype)
+        is_shared = not self.granularity.is_own
+        return _Tensor(
+            latent=latent,
+            codes=self.codes[name],
+            effective=self.weights[name],
+            mask=self._masks[name],
+            stored=stored,
+            dstored=dstored,
+            columns=dict(per_column) if is_shared else stored,
+            dcolumns=dict(per_column.like()) if is_shared else dstored,
+            is_shared=is_shared,
+        )
+
     def measure(self) -> None:
         """Start the scales from the latent weights."""
-        for name in self.tensors:
-            self.quantizer.measure(self.latent[name], self._columns[name])
-            for scale, columns in self._columns[name].items():
-                self.granularity.pool(columns, self.stored[f"{scale}.{name}"], self.quantizer.pools_largest)
+        for tensor in self._tensors.values():
+            self.quantizer.measure(tensor.latent, tensor.columns)
+        for tensor in self._shared:
+            for scale, columns in tensor.columns.items():
+                self.granularity.pool(columns, tensor.stored[scale], self.quantizer.pools_largest)
 
-    def _spread(self, name: str) -> Arrays:
-        for scale, columns in self._columns[name].items():
-            self.granularity.spread(self.stored[f"{scale}.{name}"], columns)
-        return self._columns[name]
+    def _spread(self) -> None:
+        """Make the scales of columns from those that are stored."""
+        for tensor in self._shared:
+            for scale, columns in tensor.columns.items():
+                self.granularity.spread(tensor.stored[scale], columns)
 
     def quantize(self) -> None:
         """Codes and effective weights from latent weights and scales."""
-        for name in self.tensors:
-            self.quantizer.quantize(self.latent[name], self._spread(name), self.codes[name], self._effective[name])
+        self._spread()
+        for tensor in self._tensors.values():
+            self.quantizer.quantize(tensor.latent, tensor.columns, tensor.codes, tensor.effective)
 
     def freeze(self) -> None:
         """Effective weights from scales and the codes that are."""
-        for name in self.tensors:
-            self.quantizer.effective(self.codes[name], self._spread(name), self._effective[name])
+        self._spread()
+        for tensor in self._tensors.values():
+            self.quantizer.effective(tensor.codes, tensor.columns, tensor.effective)
 
-    def refresh_column(self, name: str, column: int) -> None:
-        """Effective weights of one column of one tensor, from scales and the codes that are."""
-        scales = {scale: columns[column : column + 1] for scale, columns in self._columns[name].items()}
-        codes = self.codes[name][:, column : column + 1].copy()
-        effective = codes.copy()
+    def values_of_codes(self, name: str, column: int) -> Array:
+        """The effective weight of each code, from the smallest, in one column of one tensor [2·max_code + 1]."""
+        tensor, high = self._tensors[name], self.quantizer.max_code
+        scales = {scale: columns[column : column + 1] for scale, columns in tensor.columns.items()}
+        codes = np.arange(-high, high + 1, dtype=tensor.codes.dtype)[:, np.newaxis]
+        effective = np.empty_like(codes)
         self.quantizer.effective(codes, scales, effective)
-        self._effective[name][:, column : column + 1] = effective
+        return effective[:, 0]
 
     def load(self, arrays: Arrays) -> None:
         """Take over scales and codes of a finished run."""
@@ -80,31 +121,31 @@ class QuantizedParameters:
 
     def masks(self, shape: GradientShape, progress: Progress) -> dict[str, Array]:
         """m(w) of each quantized tensor; a tensor whose mask is 1 everywhere is left out."""
-        found = {}
-        for name in self.tensors:
-            unit = self.quantizer.unit(self.latent[name], self._columns[name])
-            if shape.mask(self.latent[name], unit, self.quantizer.max_code, progress, self._mask[name]):
-                found[name] = self._mask[name]
-        return found
+        return {name: tensor.mask for name, tensor in self._tensors.items() if self._shaped(tensor, shape, progress)}
+
+    def _shaped(self, tensor: _Tensor, shape: GradientShape, progress: Progress) -> bool:
+        """Write the mask of one tensor; False where it is 1 everywhere."""
+        unit = self.quantizer.unit(tensor.latent, tensor.columns)
+        return shape.mask(tensor.latent, unit, self.quantizer.max_code, progress, tensor.mask)
 
     def unit(self, name: str) -> Array:
         """Width of a code's cell of one tensor [fan_out]."""
-        return self.quantizer.unit(self.latent[name], self._spread(name))
+        self._spread()
+        tensor = self._tensors[name]
+        return self.quantizer.unit(tensor.latent, tensor.columns)
 
-    def backward_inplace(
-        self, gradient: Arrays, dstored: Arrays, shape: GradientShape | None, progress: Progress
-    ) -> None:
+    def backward_inplace(self, gradient: Arrays, shape: GradientShape | None, progress: Progress) -> None:
         """Gradients of the scales; then `gradient` of effective weights becomes that of the latent ones."""
-        for name in self.tensors:
-            dcolumns = self._dcolumns[name]
-            self.quantizer.backward(gradient[name], self.latent[name], self.codes[name], self._columns[name], dcolumns)
-            for scale, columns in dcolumns.items():
-                self.granularity.gather(columns, dstored[f"{scale}.{name}"])
-        for name, mask in self.masks(shape, progress).items() if shape is not None else ():
-            multiply_into(gradient[name], mask, gradient[name])
+        for name, tensor in self._tensors.items():
+            dlatent = gradient[name]
+            self.quantizer.backward(dlatent, tensor.latent, tensor.codes, tensor.columns, tensor.dcolumns)
+            if shape is not None and self._shaped(tensor, shape, progress):
+                multiply_into(dlatent, tensor.mask, dlatent)
+        for tensor in self._shared:
+            for scale, dcolumns in tensor.dcolumns.items():
+                self.granularity.gather(dcolumns, tensor.dstored[scale])
 
     def project_inplace(self, progress: Progress) -> None:
         """Slot 7 of the quantizer."""
-        for name in self.tensors:
-            stored = {scale: self.stored[f"{scale}.{name}"] for scale in self.quantizer.scale_names}
-            self.quantizer.project_inplace(self.latent[name], stored, progress)
+        for tensor in self._tensors.values():
+            self.quantizer.project_inplace(tensor.latent, tensor.stored, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 from kdrun.errors import UsageError
@@ -44,6 +45,7 @@ class Recipe:
     projections: dict[str, Projection] = field(default_factory=dict)
     gate: Gate | None = None
 
+    @cached_property
     def slots(self) -> dict[str, Level]:
         """Every level that may have arrays of its own, by a name that is unique in the run."""
         named: dict[str, Level | None] = {
@@ -55,6 +57,24 @@ class Recipe:
         for group in (self.terms, self.hyper, self.penalties, self.projections):
             named.update(group)
         return {name: level for name, level in sorted(named.items()) if level is not None}
+
+    def overriding(self, method: str) -> dict[str, Level]:
+        """The levels of `slots` that do something of their own in a method of `Level`: the others cost no call."""
+        return {
+            name: level
+            for name, level in self.slots.items()
+            if getattr(type(level), method) is not getattr(Level, method)
+        }
+
+    @cached_property
+    def with_own_loss(self) -> dict[str, Level]:
+        """Levels with a term on their own arrays."""
+        return self.overriding("own_loss")
+
+    @cached_property
+    def remembering(self) -> dict[str, Level]:
+        """Levels that remember something of each step."""
+        return self.overriding("remember")
 
 
 def recipe_of(techniques: dict[str, Level]) -> Recipe:

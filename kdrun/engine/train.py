@@ -77,23 +77,26 @@ class Trainer:
     def __init__(self, objective: Objective, optimizer: Optimizer, schedule: LearningRateSchedule) -> None:
         self.objective, self.optimizer, self.schedule = objective, optimizer, schedule
         self.groups: dict[str, Group] = {}
-        self._start_group("latent", objective.latent, objective.gradients.latent)
-        self._start_scales()
+        self._start_network()
         for name, own in objective.own.items():
             if len(own):
                 self._start_group(name, own, objective.gradients.own[name])
         self._stage, self._stage_start, self._last_value = 0, 0, math.nan
         self._final_quantizer = objective.recipe.quantizer
+        self._own_groups = {name: level for name, level in objective.recipe.slots.items() if name in self.groups}
 
     def _start_group(self, name: str, parameters: ParameterSet, gradient: ParameterSet) -> None:
         memory = self.optimizer.start(parameters.flat.size, parameters.flat.dtype)
         self.groups[name] = Group(parameters, gradient, memory)
 
-    def _start_scales(self) -> None:
+    def _start_network(self) -> None:
+        """Groups of latent parameters and scales, with an optimizer that remembers nothing; they are clipped as one."""
+        self._start_group("latent", self.objective.latent, self.objective.gradients.latent)
         self.groups.pop("scales", None)
         quantized, stored = self.objective.quantized, self.objective.gradients.stored
         if quantized is not None and stored is not None and len(quantized.stored):
             self._start_group("scales", quantized.stored, stored)
+        self._network_groups = [self.groups[name] for name in ("latent", "scales") if name in self.groups]
 
     def train(self, data: Data, steps: int, series: Series) -> Evaluation:
         """Take `steps` steps. Returns the evaluation that the last one was taken from."""
@@ -121,7 +124,7 @@ class Trainer:
         stage = curriculum.stage(context, self._last_value)
         if stage != self._stage:
             self._stage, self._stage_start = stage, step
-        return replace(progress, stage=stage, stage_step=step - self._stage_start)
+        return progress._replace(stage=stage, stage_step=step - self._stage_start)
 
     def _batch(self, data: Data, progress: Progress) -> Batch:
         curriculum = self.objective.recipe.curriculum
@@ -139,8 +142,7 @@ class Trainer:
         if name == recipe.quantizer.name:
             return
         self.objective.switch(replace(recipe, quantizer=_quantizer_like(final, name)))
-        self._start_group("latent", self.objective.latent, self.objective.gradients.latent)
-        self._start_scales()
+        self._start_network()
 
     def _step(self, batch: Batch, progress: Progress, series: Series) -> Evaluation:
         objective = self.objective
@@ -162,13 +164,11 @@ class Trainer:
 
     def _update(self, progress: Progress) -> None:
         lr = self.optimizer.lr * self.schedule.factor(progress)
-        network = [self.groups[name] for name in ("latent", "scales") if name in self.groups]
-        factor = _clip_factor(network, self.optimizer.clip)
-        for group in network:
+        factor = _clip_factor(self._network_groups, self.optimizer.clip)
+        for group in self._network_groups:
             self.optimizer.update_inplace(group.parameters.flat, group.gradient.flat, group.memory, factor, lr)
-        for name, level in self.objective.recipe.slots().items():
-            if name in self.groups:
-                self._update_own(self.groups[name], level.group(progress), lr)
+        for name, level in self._own_groups.items():
+            self._update_own(self.groups[name], level.group(progress), lr)
 
     def _update_own(self, group: Group, settings: GroupSettings, lr: float) -> None:
         factor = settings.sign * _clip_factor([group], settings.clip)
@@ -242,7 +242,10 @@ def _clip_factor(groups: list[Group], clip: float | None) -> float:
     """What clipping to one norm over all `groups` leaves of their gradients."""
     if clip is None:
         return 1.0
-    norm = math.sqrt(sum(float(squared_norm(group.gradient.flat)) for group in groups))
+    square = 0.0
+    for group in groups:
+        square += float(squared_norm(group.gradient.flat))
+    norm = math.sqrt(square)
     return clip / norm if norm > clip else 1.0
 
 

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ from kdrun.core.search import CodedNetwork
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 Forward = Callable[[Array, frozenset[str]], Arrays]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Record(Protocol):
@@ -59,8 +61,7 @@ class Named(BaseModel):
     source: ClassVar[str]
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """Where training stands: `step` of `steps` (from 0), and the stage of a curriculum that has stages."""
 
     step: int
@@ -74,8 +75,7 @@ class Progress:
         return self.step / self.steps
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Examples of one step: `inputs`, what the task's terms need by name, a loss mask, and identities of examples.
 
     inputs [T, B, D] or [B, D]; targets: named arrays, time-major like the outputs; mask [T, B] or None;
@@ -171,7 +171,16 @@ class Curriculum(Level):
 
 
 class Granularity(Level):
-    """Slot 1: how many scales a matrix stores, and how they spread over its columns."""
+    """Slot 1: how many scales a matrix stores, and how they spread over its columns.
+
+    Default: each column's own, [fan_out]. One that has no `pool`, `spread` or `gather` of its own costs nothing: the
+    scales of the columns are then what is stored.
+    """
+
+    @property
+    def is_own(self) -> bool:
+        """Whether every column has a stored scale of its own."""
+        return all(getattr(type(self), name) is getattr(Granularity, name) for name in ("pool", "spread", "gather"))
 
     def stored_shape(self, fan_out: int) -> tuple[int, ...]:
         """Shape of what is stored for a matrix [fan_in, fan_out]."""
@@ -179,15 +188,15 @@ class Granularity(Level):
 
     def pool(self, columns: Array, stored: Array, largest: bool) -> None:
         """Write the stored scales from one measured for each column [fan_out]: their largest, or their mean."""
-        raise NotImplementedError
+        stored[:] = columns
 
     def spread(self, stored: Array, columns: Array) -> None:
         """Write the scale of each column [fan_out]."""
-        raise NotImplementedError
+        columns[:] = stored
 
     def gather(self, d_columns: Array, d_stored: Array) -> None:
         """Write the gradient of the stored scales: the transpose of `spread`."""
-        raise NotImplementedError
+        d_stored[:] = d_columns
 
 
 class Quantizer(Level):
@@ -252,8 +261,7 @@ class GradientShape(Level):
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class TermResult:
+class TermResult(NamedTuple):
     """Value and gradients of a term.
 
     value: float64, [B] for a per-sample term, [1] for a batch term. `d_outputs` are the gradients of the mean of
@@ -262,9 +270,9 @@ class TermResult:
     """
 
     value: Array
-    d_outputs: Arrays = field(default_factory=dict)
-    d_own: Arrays = field(default_factory=dict)
-    d_hyper: Mapping[str, Any] = field(default_factory=dict)
+    d_outputs: Arrays = NOTHING
+    d_own: Arrays = NOTHING
+    d_hyper: Mapping[str, Any] = NOTHING
 
 
 class Term(Level):

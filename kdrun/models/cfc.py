@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 from pydantic import Field
 
+from kdrun.core.arrays import zeros
 from kdrun.core.cfc import (
-    cfc_backward,
-    cfc_forward,
-    decay_backward,
+    block_rows,
     decay_forward,
+    errors_of_values,
+    network_backward,
+    network_forward,
     pack_weights,
-    readout_backward,
-    readout_forward,
-    unpack_gradients,
     width,
 )
 from kdrun.factors.contract import Array, Arrays
-from kdrun.models.contract import ModelSpec, Network, Tensor
+from kdrun.models.contract import ModelSpec, Network, Pricing, Tensor
 
 TAU_RANGE = (0.5, 2.0)
 
@@ -44,17 +42,19 @@ class Cfc(ModelSpec):
         return CfcNetwork(inputs, self.hidden, outputs, step_time, dtype)
 
 
-@dataclass
 class _Space:
-    """Arrays of one sequence length and batch size; see core/cfc.py for their meaning."""
+    """Arrays of one sequence length and batch size, all zero at first; see core/cfc.py for their meaning."""
 
-    operands: Array
-    gates: Array
-    hidden: Array
-    y: Array
-    dhidden: Array
-    dgates: Array
-    carry: Array
+    def __init__(self, network: CfcNetwork, steps: int, batch: int) -> None:
+        rows, units, dtype = steps * batch, network.units, network.dtype
+        inputs, outputs = network.inputs, network.outputs["prediction"][0]
+        self.operands = zeros((rows + batch, width(units + inputs)), dtype)
+        self.gates, self.hidden = zeros((rows, 2 * units), dtype), zeros((rows, units), dtype)
+        self.y, self.no_dy = zeros((rows, outputs), dtype), zeros((rows, outputs), dtype)
+        self.dhidden, self.no_dhidden = zeros((rows, units), dtype), zeros((rows, units), dtype)
+        self.prediction = self.y.reshape(steps, batch, outputs)
+        self.states = self.hidden.reshape(steps, batch, units)
+        self.carry, self.dgates = zeros((batch, units), dtype), zeros((block_rows(batch), 2 * units), dtype)
 
 
 class CfcNetwork(Network):
@@ -76,69 +76,97 @@ class CfcNetwork(Network):
         self.outputs = {"prediction": (outputs,), "hidden": (hidden,)}
         self.inputs, self.hidden, self.step_time, self.dtype = inputs, hidden, step_time, np.dtype(dtype)
         self.units = units = width(hidden)
-        self._decay, self._ddecay = self._zeros(units), self._zeros(units)
-        self._w_rows, self._dw_rows = self._zeros(units + inputs, 2 * units), self._zeros(units + inputs, 2 * units)
-        self._b_row, self._db_row = self._zeros(2 * units), self._zeros(2 * units)
-        self._w_back = self._zeros(2 * units, units)
-        self._out_rows, self._dout_rows = self._zeros(outputs, units), self._zeros(outputs, units)
+        self._decay, self._ddecay = zeros(units, dtype), zeros(units, dtype)
+        depth = units + inputs
+        self._w_rows, self._dw_rows = zeros((depth, 2 * units), dtype), zeros((depth, 2 * units), dtype)
+        self._b_row, self._db_row = zeros((1, 2 * units), dtype), zeros((1, 2 * units), dtype)
+        self._w_back = zeros((2 * units, units), dtype)
+        self._out_rows, self._dout_rows = zeros((outputs, units), dtype), zeros((outputs, units), dtype)
         self._spaces: dict[tuple[int, int], _Space] = {}
 
-    def _zeros(self, *shape: int) -> Array:
-        return np.zeros(shape, self.dtype)
-
     def _space(self, steps: int, batch: int) -> _Space:
-        if (steps, batch) not in self._spaces:
-            rows, units, outputs = steps * batch, self.units, self.outputs["prediction"][0]
-            self._spaces[steps, batch] = _Space(
-                operands=self._zeros(rows + batch, units + self.inputs),
-                gates=self._zeros(rows, 2 * units),
-                hidden=self._zeros(rows, units),
-                y=self._zeros(rows, outputs),
-                dhidden=self._zeros(rows, units),
-                dgates=self._zeros(rows, 2 * units),
-                carry=self._zeros(batch, units),
-            )
-        return self._spaces[steps, batch]
+        space = self._spaces.get((steps, batch))
+        if space is None:
+            space = self._spaces[steps, batch] = _Space(self, steps, batch)
+        return space
 
     def forward(self, weights: Arrays, inputs: Array, want: frozenset[str]) -> Arrays:
         """Run the network; all its outputs come at no extra cost."""
-        steps, batch = inputs.shape[:2]
-        space = self._space(steps, batch)
-        decay_forward(weights["tau"], self.step_time, self._decay)
-        pack_weights(
-            weights["w"], weights["b"], weights["w_out"], self.hidden,
-            self._w_rows, self._b_row, self._w_back, self._out_rows,
+        space = self._space(inputs.shape[0], inputs.shape[1])
+        network_forward(
+            inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], self.step_time,
+            self._w_rows, self._b_row, self._w_back, self._out_rows, self._decay,
+            space.operands, space.gates, space.hidden, space.y,
         )  # fmt: skip
-        cfc_forward(inputs, self._w_rows, self._b_row, self._decay, space.operands, space.gates, space.hidden)
-        readout_forward(space.hidden, self._out_rows, weights["b_out"], space.y)
-        return {
-            "prediction": space.y.reshape(steps, batch, -1),
-            "hidden": self._true_units(space.hidden).reshape(steps, batch, self.hidden),
-        }
-
-    def _true_units(self, rows: Array) -> Array:
-        """The first H units of each row, contiguous; the array itself where there are no others."""
-        return np.ascontiguousarray(rows[:, : self.hidden])
+        states = space.states
+        if self.hidden != self.units:
+            states = np.ascontiguousarray(states[:, :, : self.hidden])
+        return {"prediction": space.prediction, "hidden": states}
 
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays) -> None:
         """Backpropagation through time."""
-        steps, batch = inputs.shape[:2]
-        space = self._space(steps, batch)
-        self._start_dhidden(space, d_outputs.get("hidden"))
-        dy = d_outputs["prediction"].reshape(steps * batch, -1) if "prediction" in d_outputs else np.zeros_like(space.y)
-        readout_backward(dy, space.hidden, self._out_rows, space.dhidden, self._dout_rows, gradients["b_out"])
-        cfc_backward(
-            space.dhidden, self._w_back, self._decay, space.operands, space.gates, self.units + self.inputs,
-            space.carry, space.dgates, self._dw_rows, self._db_row, self._ddecay,
-        )  # fmt: skip
-        decay_backward(weights["tau"], self.step_time, self._decay, self._ddecay, gradients["tau"])
-        unpack_gradients(
-            self._dw_rows, self._db_row, self._dout_rows, self.hidden,
-            gradients["w"], gradients["b"], gradients["w_out"],
+        space = self._space(inputs.shape[0], inputs.shape[1])
+        dy = d_outputs.get("prediction")
+        network_backward(
+            space.no_dy if dy is None else dy.reshape(space.y.shape), self._padded(space, d_outputs.get("hidden")),
+            weights["tau"], self.step_time, self._w_back, self._decay, self._out_rows,
+            space.operands, space.gates, space.hidden, space.carry, space.dgates,
+            self._dw_rows, self._db_row, self._ddecay, self._dout_rows,
+            gradients["w"], gradients["b"], gradients["tau"], gradients["w_out"], gradients["b_out"],
         )  # fmt: skip
 
-    def _start_dhidden(self, space: _Space, dhidden: Any) -> None:
+    def pricing(self, weights: Arrays, inputs: Array, target: Array) -> Pricing:
+        """A copy of the network in the kernels' layout, in which one weight at a time is another."""
+        return _CfcPricing(self, weights, inputs, target)
+
+    def _padded(self, space: _Space, dhidden: Any) -> Array:
+        """Gradients by hidden states [T, B, H] as rows [T·B, P]."""
         if dhidden is None:
-            space.dhidden.fill(0.0)
-        else:
-            space.dhidden[:, : self.hidden] = dhidden.reshape(-1, self.hidden)
+            return space.no_dhidden
+        if self.hidden == self.units:
+            return np.asarray(dhidden.reshape(-1, self.hidden))
+        space.dhidden[:, : self.hidden] = dhidden.reshape(-1, self.hidden)
+        return space.dhidden
+
+
+class _CfcPricing:
+    """Packed weights, and the working space of two steps."""
+
+    def __init__(self, network: CfcNetwork, weights: Arrays, inputs: Array, target: Array) -> None:
+        batch, units, dtype = inputs.shape[1], network.units, network.dtype
+        outputs = network.outputs["prediction"][0]
+        self._network, self._inputs, self._target = network, inputs, target
+        self._w_rows, self._b_row = zeros((units + network.inputs, 2 * units), dtype), zeros((1, 2 * units), dtype)
+        self._out_rows, self._b_out = zeros((outputs, units), dtype), weights["b_out"].copy()
+        self._decay, w_back = zeros(units, dtype), zeros((2 * units, units), dtype)
+        decay_forward(weights["tau"], network.step_time, self._decay)
+        pack_weights(
+            weights["w"], weights["b"], weights["w_out"], network.hidden,
+            self._w_rows, self._b_row, w_back, self._out_rows,
+        )  # fmt: skip
+        self._space = (
+            zeros((2 * batch, width(units + network.inputs)), dtype),
+            zeros((batch, 2 * units), dtype),
+            zeros((batch, units), dtype),
+            zeros((batch, outputs), dtype),
+        )
+
+    def _place(self, tensor: str, row: int, column: int) -> tuple[Array, int, int]:
+        """Where a weight of the contract stands in the kernels' layout."""
+        if tensor == "w_out":
+            return self._out_rows, column, row
+        inputs, hidden, units = self._network.inputs, self._network.hidden, self._network.units
+        side, unit = divmod(column, hidden)
+        return self._w_rows, units + row if row < inputs else row - inputs, side * units + unit
+
+    def errors(self, tensor: str, row: int, column: int, values: Array, bound: float) -> Array:
+        errors = np.empty(values.size)
+        errors_of_values(
+            values, bound, *self._place(tensor, row, column), self._inputs, self._target,
+            self._w_rows, self._b_row, self._decay, self._out_rows, self._b_out, *self._space, errors,
+        )  # fmt: skip
+        return errors
+
+    def change(self, tensor: str, row: int, column: int, value: float) -> None:
+        array, packed_row, packed_column = self._place(tensor, row, column)
+        array[packed_row, packed_column] = value

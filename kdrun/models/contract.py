@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from numpy.typing import DTypeLike
 
@@ -27,6 +28,18 @@ class Tensor:
     high: float
 
 
+class Pricing(Protocol):
+    """A network as it is now, on some inputs: what the squared error would be if one weight were another."""
+
+    def errors(self, tensor: str, row: int, column: int, values: Array, bound: float) -> Array:
+        """Σ (prediction − target)² [V], float64, with each of `values` [V] in one place; infinity where > bound."""
+        ...
+
+    def change(self, tensor: str, row: int, column: int, value: float) -> None:
+        """Let one weight be another from now on."""
+        ...
+
+
 class Network(ABC):
     """A network of one architecture and dtype."""
 
@@ -40,6 +53,10 @@ class Network(ABC):
     @abstractmethod
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays) -> None:
         """Write the gradient of every parameter, from those of the outputs of the last `forward`."""
+
+    def pricing(self, weights: Arrays, inputs: Array, target: Array) -> Pricing | None:
+        """Prices of changes of single weights, where the network knows a cheaper way than running all of itself."""
+        return None
 
     def initial_parameters(self, stream: Stream, dtype: DTypeLike) -> ParameterSet:
         """Random initial values, each tensor from its own part of the stream."""

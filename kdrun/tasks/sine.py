@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from kdrun.core.elementary import SINE_LIMIT
 from kdrun.core.losses import mean_of, squared_error
 from kdrun.core.random import Stream
-from kdrun.core.signals import sine_waves
+from kdrun.core.signals import sine_wave_batches
 from kdrun.factors.contract import Array, Batch, Term
 from kdrun.tasks.contract import Data, Demonstration, Evaluate, TrainingTask
 from kdrun.tasks.losses import SquaredError
@@ -20,6 +20,8 @@ from kdrun.tasks.losses import SquaredError
 TWO_PI = 6.283185307179586
 # Two periods of a demonstration; the time to run freely grows with the square of the steps.
 FEWEST_SHOWN, MOST_SHOWN = 16, 500
+# Epochs whose waves are made in one call: as many as fit the second cache. It changes no bit.
+MOST_AHEAD, NUMBERS_AHEAD = 100, 65_536
 
 
 class SineEvaluation(BaseModel):
@@ -123,10 +125,19 @@ class Sine(TrainingTask):
         )
 
     def _batch(self, phases: Array, steps: int) -> Batch:
-        """Waves of the given phases [B]: inputs and targets [T, B, 1] are one signal, a step apart."""
-        signal = np.empty((steps + 1, phases.size), phases.dtype)
-        sine_waves(phases, self.dt, signal)
-        return Batch(signal[:-1, :, np.newaxis], {"y": signal[1:, :, np.newaxis]})
+        """Waves of the given phases [B]."""
+        return _batch_of(self._signals(phases[np.newaxis], steps)[0])
+
+    def _signals(self, phases: Array, steps: int) -> Array:
+        """Waves [S, T+1, B, 1] of S batches of phases [S, B]."""
+        signals = np.empty((len(phases), steps + 1, phases.shape[1], 1), phases.dtype)
+        sine_wave_batches(phases, self.dt, signals[..., 0])
+        return signals
+
+
+def _batch_of(signal: Array) -> Batch:
+    """Inputs and targets [T, B, 1] are one signal [T+1, B, 1], a step apart."""
+    return Batch(signal[:-1], {"y": signal[1:]})
 
 
 def _predicted(forward: Evaluate, inputs: Array) -> Array:
@@ -148,11 +159,18 @@ def _free_run(forward: Evaluate, inputs: Array, given: int) -> Array:
 
 
 class _RandomPhases:
-    """Training data: B phases from U(0, 2π) in each epoch."""
+    """Training data: B phases from U(0, 2π) in each epoch; the waves of several epochs are made at once."""
 
     def __init__(self, task: Sine, stream: Stream, dtype: Any) -> None:
         self._task, self._stream, self._dtype = task, stream, dtype
+        self._ahead = max(1, min(MOST_AHEAD, NUMBERS_AHEAD // ((task.steps + 1) * task.sequences)))
+        self._first, self._signals = 0, np.empty((0, 0, 0, 1), dtype)
 
     def batch(self, step: int) -> Batch:
-        phases = self._stream.uniform(step, (self._task.sequences,), 0.0, TWO_PI, self._dtype)
-        return self._task._batch(phases, self._task.steps)
+        place = step - self._first
+        if not 0 <= place < len(self._signals):
+            self._first, place = step, 0
+            shape = (self._task.sequences,)
+            phases = self._stream.uniform_steps(step, self._ahead, shape, 0.0, TWO_PI, self._dtype)
+            self._signals = self._task._signals(phases, self._task.steps)
+        return _batch_of(self._signals[place])

@@ -10,13 +10,12 @@ import autograd.numpy as anp
 import numpy as np
 
 from kdrun.core.cfc import (
+    block_rows,
     cfc_backward,
     cfc_forward,
     decay_backward,
     decay_forward,
     pack_weights,
-    readout_backward,
-    readout_forward,
     unpack_gradients,
     width,
 )
@@ -92,12 +91,13 @@ class KernelCell:
             return np.zeros(shape, dtype)
 
         self.decay, self.ddecay = zeros(units), zeros(units)
-        self.w_rows, self.dw_rows = zeros(units + sizes.inputs, 2 * units), zeros(units + sizes.inputs, 2 * units)
-        self.b_row, self.db_row = zeros(2 * units), zeros(2 * units)
+        depth = units + sizes.inputs
+        self.w_rows, self.dw_rows = zeros(depth, 2 * units), zeros(depth, 2 * units)
+        self.b_row, self.db_row = zeros(1, 2 * units), zeros(1, 2 * units)
         self.w_back = zeros(2 * units, units)
         self.out_rows, self.dout_rows = zeros(sizes.outputs, units), zeros(sizes.outputs, units)
-        self.operands = zeros(rows + sizes.batch, units + sizes.inputs)
-        self.gates, self.dgates = zeros(rows, 2 * units), zeros(rows, 2 * units)
+        self.operands = zeros(rows + sizes.batch, depth + 3)
+        self.gates, self.dgates = zeros(rows, 2 * units), zeros(block_rows(sizes.batch), 2 * units)
         self.hidden, self.dhidden = zeros(rows, units), zeros(rows, units)
         self.y, self.carry = zeros(rows, sizes.outputs), zeros(sizes.batch, units)
         self.gradients = {name: np.full_like(array, np.nan) for name, array in weights.items()}
@@ -114,8 +114,10 @@ class KernelCell:
     def forward(self, x: Any) -> tuple[Any, Any]:
         """Outputs [T, B, O] and the hidden states [T, B, H] of the true units."""
         self.pack()
-        cfc_forward(x, self.w_rows, self.b_row, self.decay, self.operands, self.gates, self.hidden)
-        readout_forward(self.hidden, self.out_rows, self.weights["b_out"], self.y)
+        cfc_forward(
+            x, self.w_rows, self.b_row, self.decay, self.out_rows, self.weights["b_out"],
+            self.operands, self.gates, self.hidden, self.y,
+        )  # fmt: skip
         sizes = self.sizes
         y = self.y.reshape(sizes.steps, sizes.batch, sizes.outputs)
         h = self.hidden[:, : sizes.hidden].reshape(sizes.steps, sizes.batch, sizes.hidden)
@@ -125,11 +127,10 @@ class KernelCell:
         """Gradients of every weight, in the layout of the weights, from those of the last forward pass."""
         sizes, gradients = self.sizes, self.gradients
         self.dhidden[:, : sizes.hidden] = dhidden.reshape(-1, sizes.hidden)
-        rows = dy.reshape(-1, sizes.outputs)
-        readout_backward(rows, self.hidden, self.out_rows, self.dhidden, self.dout_rows, gradients["b_out"])
         cfc_backward(
-            self.dhidden, self.w_back, self.decay, self.operands, self.gates, self.units + sizes.inputs,
-            self.carry, self.dgates, self.dw_rows, self.db_row, self.ddecay,
+            dy.reshape(-1, sizes.outputs), self.dhidden, self.w_back, self.decay, self.out_rows,
+            self.operands, self.gates, self.hidden, self.carry, self.dgates,
+            self.dw_rows, self.db_row, self.ddecay, self.dout_rows, gradients["b_out"],
         )  # fmt: skip
         decay_backward(self.weights["tau"], DT, self.decay, self.ddecay, gradients["tau"])
         unpack_gradients(

@@ -18,10 +18,10 @@ BETAS = (0.9, 0.999)
 def kernel_minimize(parameters, gradients, factor=1.0, lr=1e-3, epsilon=1e-8):
     """Parameters after one step of the kernel for each of `gradients`, and its memory."""
     theta = parameters.copy()
-    mean, square = np.zeros_like(theta), np.zeros_like(theta)
-    for t, gradient in enumerate(gradients, start=1):
-        corrections = [1.0 - beta**t for beta in BETAS]
-        adam_inplace(theta, gradient, mean, square, factor, lr, *BETAS, *corrections, epsilon)
+    mean, square, powers = np.zeros_like(theta), np.zeros_like(theta), np.ones(2)
+    for gradient in gradients:
+        adam_inplace(theta, gradient, mean, square, powers, factor, lr, *BETAS, epsilon)
+    np.testing.assert_allclose(powers, [beta ** len(gradients) for beta in BETAS], rtol=1e-14)
     return theta, mean, square
 
 

@@ -11,8 +11,6 @@ from kdrun.core.cfc import (
     decay_backward,
     decay_forward,
     pack_weights,
-    readout_backward,
-    readout_forward,
     unpack_gradients,
     width,
 )
@@ -104,7 +102,7 @@ def test_units_beyond_the_last_stay_zero(sizes, dtype):
     assert not cell.dw_rows[hidden:units].any()
     for side in (0, units):
         assert not cell.dw_rows[:, side + hidden : side + units].any()
-        assert not cell.db_row[side + hidden : side + units].any()
+        assert not cell.db_row[:, side + hidden : side + units].any()
 
 
 def test_a_pass_leaves_its_inputs_alone(dtype):
@@ -269,58 +267,13 @@ def test_decay_gradient_in_float32_is_that_of_float64(rng):
 # ------------------------------------------------------------------------------------------------ readout
 
 
-def random_readout(hidden, outputs, rows, dtype, rng):
-    """Hidden rows [N, P] and readout rows [O, P] whose padding is zero, biases [O] and slopes [N, O]."""
-    states, out_rows = np.zeros((rows, width(hidden)), dtype), np.zeros((outputs, width(hidden)), dtype)
-    states[:, :hidden] = rng.uniform(-1, 1, (rows, hidden))
-    out_rows[:, :hidden] = rng.uniform(-1, 1, (outputs, hidden))
-    return (
-        states,
-        out_rows,
-        rng.uniform(-1, 1, outputs).astype(dtype),
-        rng.uniform(-1, 1, (rows, outputs)).astype(dtype),
-    )
-
-
-@pytest.mark.parametrize(("hidden", "outputs", "rows"), [(1, 1, 1), (17, 1, 4), (33, 3, 5)])
-def test_readout_is_an_affine_map(hidden, outputs, rows, dtype, rng):
-    """y = h·W + b for every row."""
-    states, out_rows, b_out, _ = random_readout(hidden, outputs, rows, dtype, rng)
-    got = np.empty((rows, outputs), dtype)
-    readout_forward(states, out_rows, b_out, got)
-    expected = states.astype(np.float64) @ out_rows.T.astype(np.float64) + b_out
-    np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE[dtype])
-
-
-@pytest.mark.parametrize(("hidden", "outputs", "rows"), [(1, 1, 1), (17, 1, 4), (33, 3, 5)])
-def test_readout_gradients_are_those_of_matrix_calculus(hidden, outputs, rows, dtype, rng):
-    """dW = hᵀ·dy, db = Σ dy, and dh grows by dy·Wᵀ."""
-    states, out_rows, b_out, dy = random_readout(hidden, outputs, rows, dtype, rng)
-    before = np.zeros_like(states)
-    before[:, :hidden] = rng.uniform(-1, 1, (rows, hidden))
-    dhidden, dout_rows, db_out = before.copy(), np.full_like(out_rows, np.nan), np.full_like(b_out, np.nan)
-    readout_backward(dy, states, out_rows, dhidden, dout_rows, db_out)
-    tolerance = 1e-5 if dtype == np.float32 else 1e-13
-    assert_gradient(dhidden, before + dy.astype(np.float64) @ out_rows, tolerance)
-    assert_gradient(dout_rows, dy.T.astype(np.float64) @ states, tolerance)
-    assert_gradient(db_out, dy.astype(np.float64).sum(axis=0), tolerance)
-
-
-def test_readout_leaves_its_inputs_alone(dtype, rng):
-    """Only what is documented as overwritten changes."""
-    states, out_rows, b_out, dy = random_readout(17, 2, 3, dtype, rng)
-    y, dhidden, dout_rows, db_out = (
-        np.empty_like(dy),
-        np.zeros_like(states),
-        np.empty_like(out_rows),
-        np.empty(2, dtype),
-    )
-
-    def run():
-        readout_forward(states, out_rows, b_out, y)
-        readout_backward(dy, states, out_rows, dhidden, dout_rows, db_out)
-
-    unchanged({"states": states, "out_rows": out_rows, "b_out": b_out, "dy": dy}, run)
+@all_sizes
+def test_outputs_are_an_affine_map_of_the_states(sizes, dtype):
+    """y = h·W_o + b_o for every step and sequence, by the states that the same pass gives."""
+    weights = random_weights(sizes, dtype)
+    y, h = KernelCell(sizes, weights, dtype).forward(random_inputs(sizes, dtype))
+    expected = h.astype(np.float64) @ weights["w_out"].astype(np.float64) + weights["b_out"]
+    np.testing.assert_allclose(y, expected, rtol=0, atol=TOLERANCE[dtype])
 
 
 # ------------------------------------------------------------------------------------------------ layout
@@ -346,8 +299,8 @@ def test_packed_rows_stand_where_the_docstring_says(sizes, dtype):
         block = weights["w"][:, side * hidden : (side + 1) * hidden]
         expected_rows[:hidden, side * units : side * units + hidden] = block[inputs:]
         expected_rows[units:, side * units : side * units + hidden] = block[:inputs]
+        expected_b[0, side * units : side * units + hidden] = weights["b"][side * hidden : (side + 1) * hidden]
         expected_back[side * units : side * units + hidden, :hidden] = block[inputs:].T
-        expected_b[side * units : side * units + hidden] = weights["b"][side * hidden : (side + 1) * hidden]
     expected_out[:, :hidden] = weights["w_out"].T
     assert_bits(cell.w_rows, expected_rows)
     assert_bits(cell.b_row, expected_b)

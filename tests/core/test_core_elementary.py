@@ -23,9 +23,9 @@ every_function = pytest.mark.parametrize("name", FUNCTIONS)
 MOST_ULP = 2.0
 # What docs/derivations/elementary.md says was measured, rounded up: a change that costs accuracy is seen before 2 ulp.
 MEASURED = {
-    "exp": {"float32": 0.90, "float64": 0.90},
-    "sigmoid": {"float32": 1.50, "float64": 1.45},
-    "tanh": {"float32": 1.30, "float64": 1.45},
+    "exp": {"float32": 1.05, "float64": 1.05},
+    "sigmoid": {"float32": 1.85, "float64": 1.85},
+    "tanh": {"float32": 1.35, "float64": 1.35},
     "sin": {"float32": 1.55, "float64": 1.55},
     "cos": {"float32": 1.55, "float64": 1.55},
     "log": {"float32": 0.85, "float64": 0.85},
@@ -56,16 +56,7 @@ def test_no_function_was_measured_beyond_two_ulp():
 @needs_jit
 @every_function
 def test_single_precision_is_within_two_ulp(name):
-    """float32 values at every 99,991st bit pattern are at most 2 units in the last place off."""
-    got = single_errors(FUNCTIONS[name], single_arguments(FUNCTIONS[name], 99_991)).max()
-    assert got <= MEASURED[name]["float32"]
-
-
-@needs_jit
-@pytest.mark.slow
-@every_function
-def test_single_precision_is_within_two_ulp_at_many_points(name):
-    """float32 values at every 997th bit pattern are at most 2 units in the last place off."""
+    """float32 values at every 997th bit pattern of the whole range are at most 2 units in the last place off."""
     got = single_errors(FUNCTIONS[name], single_arguments(FUNCTIONS[name], 997)).max()
     assert got <= MEASURED[name]["float32"]
 

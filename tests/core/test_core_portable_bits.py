@@ -19,13 +19,14 @@ weights, x = random_weights(sizes, np.float32), random_inputs(sizes, np.float32)
 target = random_slopes(sizes, np.float32)[0]
 cell = KernelCell(sizes, weights, np.float32)
 moments = {name: np.zeros((4, -(-array.size // 16) * 16), np.float32) for name, array in weights.items()}
+powers = {name: np.ones(2) for name in weights}
 for step in range(1, 21):
     y, h = cell.forward(x)
     gradients = cell.backward(y - target, h)
     for name, array in weights.items():
         flat, gradient, mean, square = moments[name]
         flat[:array.size], gradient[:array.size] = array.ravel(), gradients[name].ravel()
-        adam_inplace(flat, gradient, mean, square, 0.5, 0.1, 0.9, 0.999, 1 - 0.9**step, 1 - 0.999**step, 1e-8)
+        adam_inplace(flat, gradient, mean, square, powers[name], 0.5, 0.1, 0.9, 0.999, 1e-8)
         array[...] = flat[:array.size].reshape(array.shape)
         digest.update(array.tobytes())
 print(digest.hexdigest(), cpu_target.target_context.codegen().magic_tuple()[1:])

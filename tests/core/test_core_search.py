@@ -10,12 +10,12 @@ from tests.naive import search as naive
 
 
 class Codes:
-    """A network of codes alone, with any loss on them; remembers every change."""
+    """A network of codes alone, with any loss on them; remembers every change and every visit."""
 
     def __init__(self, codes, loss, max_code=1):
         self.codes, self.max_code, self._loss = codes, max_code, loss
         self.changes = []
-        self.losses = []
+        self.seen, self.visits = [], []
 
     def set_code(self, tensor, row, column, code):
         """Change one code, and note which."""
@@ -24,8 +24,18 @@ class Codes:
 
     def loss(self):
         """The loss, noted too."""
-        self.losses.append(self._loss(self.codes))
-        return self.losses[-1]
+        self.seen.append(self._loss(self.codes))
+        return self.seen[-1]
+
+    def losses(self, tensor, row, column, codes, bound):
+        """Losses with other codes in one place; half of those beyond the bound are not computed to their end."""
+        self.visits.append((tensor, row, column))
+        present, found = self.codes[tensor][row, column], []
+        for code in codes:
+            self.codes[tensor][row, column] = code
+            found.append(self.loss())
+        self.codes[tensor][row, column] = present
+        return [np.inf if loss > bound and code > 0 else loss for code, loss in zip(codes, found, strict=True)]
 
 
 def random_problem(seed, max_code=1):
@@ -101,7 +111,7 @@ def test_weights_are_visited_unit_by_unit():
     codes = {"w": np.zeros((2, 3)), "w_out": np.zeros((2, 1))}
     network = Codes(codes, lambda now: 1.0)
     coordinate_search(network, 1)
-    got = list(dict.fromkeys(network.changes))
+    got = network.visits
     expected = [("w", row, column) for column in range(3) for row in range(2)]
     assert got == [*expected, ("w_out", 0, 0), ("w_out", 1, 0)]
 
@@ -110,7 +120,7 @@ def test_every_other_code_is_tried_once():
     """The present code is not evaluated again: two evaluations for each ternary weight, and one at the start."""
     network = Codes({"w": np.zeros((2, 3))}, lambda now: 1.0)
     coordinate_search(network, 1)
-    assert len(network.losses) == 1 + 2 * 6
+    assert len(network.seen) == 1 + 2 * 6
 
 
 @pytest.mark.parametrize("sweeps", [1, 2, 3])

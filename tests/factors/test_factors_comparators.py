@@ -35,6 +35,15 @@ class Coded:
         """The loss of its own codes."""
         return self.loss_of(self.codes)
 
+    def losses(self, tensor, row, column, codes, bound):
+        """Losses with other codes in one place."""
+        found = []
+        for code in codes:
+            changed = {name: array.copy() for name, array in self.codes.items()}
+            changed[tensor][row, column] = code
+            found.append(self.loss_of(changed))
+        return found
+
 
 @every_comparator
 def test_a_comparator_says_where_it_starts(level):

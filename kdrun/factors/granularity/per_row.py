@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from kdrun.factors.contract import Array, Granularity
+from kdrun.factors.contract import Granularity
 
 
 class PerRow(Granularity):
@@ -15,17 +15,5 @@ class PerRow(Granularity):
     source: ClassVar[str] = "the sine study"
 
     def stored_shape(self, fan_out: int) -> tuple[int, ...]:
-        """[fan_out]."""
+        """[fan_out]: each column its own."""
         return (fan_out,)
-
-    def pool(self, columns: Array, stored: Array, largest: bool) -> None:
-        """Each its own."""
-        stored[:] = columns
-
-    def spread(self, stored: Array, columns: Array) -> None:
-        """Each its own."""
-        columns[:] = stored
-
-    def gather(self, d_columns: Array, d_stored: Array) -> None:
-        """Each its own."""
-        d_stored[:] = d_columns

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from kdrun.core.adam import adam_inplace
+from kdrun.core.arrays import zeros
 from kdrun.factors.contract import Array, Optimizer
 
 
@@ -25,15 +26,12 @@ class Adam(Optimizer):
     clip: float | None = Field(5.0, gt=0, description="largest norm of the gradient over all parameters of the network")
 
     def start(self, size: int, dtype: np.dtype[Any]) -> dict[str, Array]:
-        """Zero moments; `powers` are β₁ᵗ and β₂ᵗ, kept as products: bits of a power function differ by machine."""
-        return {"mean": np.zeros(size, dtype), "square": np.zeros(size, dtype), "powers": np.ones(2)}
+        """Zero moments, and the zeroth powers of β₁ and β₂."""
+        return {"mean": zeros(size, dtype), "square": zeros(size, dtype), "powers": np.ones(2)}
 
     def update_inplace(self, flat: Array, gradient: Array, memory: dict[str, Array], factor: float, lr: float) -> None:
         """One step."""
-        powers = memory["powers"]
-        powers[0] *= self.beta1
-        powers[1] *= self.beta2
         adam_inplace(
-            flat, gradient, memory["mean"], memory["square"], factor, lr,
-            self.beta1, self.beta2, 1.0 - powers[0], 1.0 - powers[1], self.epsilon,
+            flat, gradient, memory["mean"], memory["square"], memory["powers"],
+            factor, lr, self.beta1, self.beta2, self.epsilon,
         )  # fmt: skip
