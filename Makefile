@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 NUMERIC := tests/core tests/models tests/factors
 
-.PHONY: sine test check slow bench results clean
+.PHONY: sine test check slow bench results verify clean
 
 sine: $(STAMP)
 	$(BIN)/kdrun factorial experiments/sine.yaml --results out
@@ -15,6 +15,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto -m "not slow"
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n auto -m "not slow" $(NUMERIC) --cov --cov-report=term:skip-covered
 	NUMBA_BOUNDSCHECK=1 KDRUN_CACHE_DIR=$(VENV)/boundscheck $(BIN)/python -m pytest -q -n auto -m "not slow" $(NUMERIC)
+	$(BIN)/kdrun verify results/smoke
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -26,10 +27,17 @@ check: $(STAMP)
 slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
 
-# The committed reference results, remade.
+# A committed study, run again and compared bit for bit.
+verify: $(STAMP)
+	$(BIN)/kdrun verify results/smoke
+
+# The committed reference results, remade: without their databases, so that they are verified as a clone of them is.
 results: $(STAMP)
 	$(BIN)/kdrun factorial experiments/sine.yaml --results results --fresh --yes
 	$(BIN)/kdrun factorial experiments/sine_shapes.yaml --results results --fresh --yes
+	$(BIN)/kdrun factorial experiments/smoke.yaml --results results --fresh --yes
+	$(BIN)/kdrun report results
+	rm -f results/*/runs.sqlite results/*/runs.sqlite-wal results/*/runs.sqlite-shm
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

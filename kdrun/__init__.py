@@ -14,9 +14,12 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {"load_study": "kdrun.api", "run": "kdrun.api", "open_results": "kdrun.api", "Results": "kdrun.results"}
+_HOMES = {
+    "load_study": "kdrun.api", "run": "kdrun.api", "open_results": "kdrun.api",
+    "Results": "kdrun.results", "verify": "kdrun.verification",
+}  # fmt: skip
 
-__all__ = ["Results", "__version__", "load_study", "open_results", "run"]
+__all__ = ["Results", "__version__", "load_study", "open_results", "run", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kdrun.core.jit import CACHE_FOLDER, sources_digest
+from kdrun.core.jit import CACHE_FOLDER
 from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_techniques
 from kdrun.engine.local import processes, worker_count
 from kdrun.engine.probe import Probe
 from kdrun.engine.run import Finished, techniques
 from kdrun.engine.schedule import Schedule, carry_out, finished_of
+from kdrun.engine.sources import computing_sources
 from kdrun.errors import GradientCheckFailed, Interrupted, UsageError
 from kdrun.factors.contract import Level
 from kdrun.folder import prepare_folder, refuse_unfit
@@ -30,6 +30,7 @@ from kdrun.study.plan import Plan, plan
 from kdrun.study.schema import Sections, Study
 from kdrun.tasks.contract import TrainingTask
 from kdrun.tasks.discover import tasks
+from kdrun.verification import run_again
 
 __all__ = ["Listener", "Results", "check_all_gradients", "check_gradients", "load_study", "open_results", "run"]
 
@@ -215,7 +216,7 @@ def _carry_out(
     study, study_plan = found.study, found.plan
     with Store.open(found.folder) as store:
         store.save_gradient_checks(checks)
-        sources = _sources_digest()
+        sources = computing_sources()
         others = sum(count for made_by, count in store.sources().items() if made_by != sources)
         if others:
             listener.noticed(f"{others} stored runs were made by another version of kdrun; --fresh runs them again")
@@ -248,13 +249,6 @@ def _held(store: Store, study_plan: Plan, missing: Sequence[Run]) -> dict[str, F
     return finished_of(accepted, outcomes)
 
 
-def _sources_digest() -> str:
-    """What a run's bits may depend on in kdrun itself: the sources of the rooms that compute it, and versions."""
-    rooms = ("core", "models", "factors", "tasks", "engine")
-    parts = [sources_digest(Path(__file__).parent / room) for room in rooms]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -277,12 +271,10 @@ def _repeat(found: Results, workers: int, listener: Listener) -> None:
     """Run replicate 1 again in fresh processes, and store whether its bits are the same."""
     runs = _first_replicate(found)
     listener.repeating(len(runs))
-    with processes(workers) as executor:
-        schedule = Schedule(runs, {}, lambda run, outcome: missed(found.study, run, outcome) is None)
-        again = {run.run_id: outcome for run, outcome in carry_out(executor, schedule, in_flight=2 * workers)}
+    again = [DigestRow.of(outcome) for _, outcome in run_again(runs, {}, workers)]
     with Store.open(found.folder) as store:
         first = store.results_digest([run.run_id for run in runs])
-        same = first == results_digest(DigestRow.of(outcome) for outcome in again.values())
+        same = first == results_digest(again)
         store.set_fact("reproducible", same)
         store.set_fact("repeated", first)
     listener.repeated(same)

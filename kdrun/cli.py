@@ -330,6 +330,48 @@ def _print_index(folder: Path, only: Path | None = None) -> None:
     _console().print(index_rich(index))
 
 
+@app.command(epilog="Example: kdrun verify results/sine --sample 20")
+def verify(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="One study's folder, or a folder of them.")],
+    everything: Annotated[bool, typer.Option("--all", help="Every run that is done or diverged.")] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="How many runs to choose. Default: 10; without runs.sqlite, all."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Worker processes. Default: all cores.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables, only the verdict.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run stored runs again in fresh processes and compare them bit for bit. Nothing is written.
+
+    A folder without runs.sqlite, such as one in git, is run again completely and compared with its manifest.json and
+    its table of runs.
+
+    Exit codes: 0 equal; 2 there is nothing to compare with; 5 something differs; 130 interrupted.
+    """
+    from kdrun.report.index import is_index, study_folders
+
+    if not results.is_dir():
+        raise UsageError(f"{results}: there is no such folder")
+    several = is_index(results)
+    from kdrun.report.verify import conclusion, studies_document, verify_document, verify_rich
+    from kdrun.verification import verify as verify_results
+
+    listener, studies = None if quiet else _listener(), []
+    for folder in study_folders(results) if several else [results]:
+        found = verify_results(folder, sample, everything=everything, workers=workers, listener=listener)
+        studies.append(found)
+        if quiet and not as_json:
+            typer.echo(f"{found.study}: {conclusion(found)}")
+        elif not as_json:
+            _console().print(verify_rich(found))
+    if as_json:
+        _print_json(studies_document(studies) if several else verify_document(studies[0]))
+    raise typer.Exit(max(found.exit_code for found in studies))
+
+
 @app.command(epilog="Example: kdrun compare results/sine out/sine")
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Results folder of a study.")],

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+# What `verify` ends with where it found a difference: its answer, not an error.
+DIFFERENCE_FOUND = 5
+
 
 class KdrunError(Exception):
     """An error with a text for the user; `exit_code` is what the command ends with."""

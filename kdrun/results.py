@@ -192,14 +192,14 @@ class Results:
 
     def _manifest_digest(self) -> str:
         """The digest that the manifest of a folder without its runs names."""
-        digest = self._written_digests().get("results_digest")
+        digest = self.written_manifest().get("results_digest")
         if not isinstance(digest, str):
             raise UsageError(
                 f"{self.folder / MANIFEST_FILE}: no results_digest can be read there; put back a copy of this file"
             )
         return digest
 
-    def _written_digests(self) -> dict[str, Any]:
+    def written_manifest(self) -> dict[str, Any]:
         """The content of manifest.json; nothing where that is not there or was damaged."""
         try:
             found = json.loads((self.folder / MANIFEST_FILE).read_text("utf-8"))
@@ -261,7 +261,7 @@ class Results:
         ]
         if not self.has_runs or not study.is_file() or not all(path.is_file() for path in made):
             return False
-        digests = self._written_digests()
+        digests = self.written_manifest()
         same = (digests.get("study_digest"), digests.get("results_digest")) == (self.study_digest, self.results_digest)
         return same and study.read_text("utf-8") == study_text(self.study)
 

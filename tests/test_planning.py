@@ -24,7 +24,7 @@ from kdrun.study.load import load_study
 from kdrun.study.plan import plan
 from kdrun.study.schema import Study
 
-SMOKE = Path(__file__).parents[1] / "experiments" / "smoke.yaml"
+SMOKE = Path(__file__).parents[1] / "tests" / "smoke.yaml"
 SECONDS = {"teacher": 8.0, "treatment": 2.0, "comparator": 1.0}
 Seconds = Callable[[Run], float]
 

@@ -185,8 +185,12 @@ class Store:
 
     def results_digest(self, run_ids: Iterable[str]) -> str:
         """The digest of the results of these runs (the plan's); see store/digest.py."""
+        return results_digest(self.digest_rows(run_ids))
+
+    def digest_rows(self, run_ids: Iterable[str]) -> Iterator[DigestRow]:
+        """What the digest reads of those of these runs that are stored, in no order."""
         columns = "run_id, status, responses, parameters_sha256"
-        return results_digest(DigestRow(*row) for row in self._chosen(columns, list(run_ids)))
+        return (DigestRow(*row) for row in self._chosen(columns, list(run_ids)))
 
     def _chosen(self, columns: str, run_ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """Some columns, the first of them run_id, of the runs that are asked for and stored.

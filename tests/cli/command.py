@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SMOKE = ROOT / "experiments" / "smoke.yaml"
+SMOKE = ROOT / "tests" / "smoke.yaml"
 KDRUN = Path(sys.executable).parent / "kdrun"
 
 

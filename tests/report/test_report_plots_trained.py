@@ -14,7 +14,7 @@ from kdrun.study.load import load_study
 from kdrun.study.plan import plan
 from kdrun.tasks.sine import Sine
 
-SMOKE = Path(__file__).parents[2] / "experiments" / "smoke.yaml"
+SMOKE = Path(__file__).parents[2] / "tests" / "smoke.yaml"
 
 
 @pytest.fixture(scope="module")
