@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+BENCH := $(VENV)/bench-installed
 NUMERIC := tests/core tests/models tests/factors
 
 .PHONY: sine test check slow bench results verify clean
@@ -31,6 +32,11 @@ slow: $(STAMP)
 verify: $(STAMP)
 	$(BIN)/kdrun verify results/smoke
 
+# kdrun beside JAX and PyTorch, one core each. PyPI's PyTorch for Linux brings gigabytes of CUDA; its CPU build is at
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
+bench: $(BENCH)
+	$(BIN)/python benchmarks/speed.py
+
 # The committed reference results, remade: without their databases, so that they are verified as a clone of them is.
 results: $(STAMP)
 	$(BIN)/kdrun factorial experiments/sine.yaml --results results --fresh --yes
@@ -43,6 +49,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(STAMP)
+
+$(BENCH): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	touch $(BENCH)
 
 clean:
 	rm -rf $(VENV) out

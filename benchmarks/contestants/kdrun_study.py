@@ -1,0 +1,128 @@
+"""kdrun's part: the sine study as the engine runs it, and what the others need in order to train the same networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import roofline
+from contestants.protocol import Reply, serve, timed
+
+from kdrun.core.random import Stream
+from kdrun.engine.run import Finished, execute
+from kdrun.records import Run
+from kdrun.study.load import load_study
+from kdrun.study.plan import plan
+from kdrun.study.schema import Sections
+
+STUDY = Path(__file__).parents[2] / "experiments" / "sine.yaml"
+TWO_PI = 6.283185307179586
+DTYPE = np.float32
+
+
+class Study:
+    """One replicate of the sine study, run by run in the order of its plan."""
+
+    def __init__(self) -> None:
+        self.runs: tuple[Run, ...] = plan(load_study(STUDY, (), 1, None)).runs
+        self.held: dict[str, Finished] = {}
+
+    def carry_out(self) -> None:
+        """Every run once."""
+        for run in self.runs:
+            self.held[run.run_id] = self.execute(run)
+
+    def execute(self, run: Run) -> Finished:
+        """One run. A benchmark has no use for one that failed."""
+        outcome = execute(run, tuple(self.held[need] for need in run.needs))
+        if outcome.status != "done":
+            raise RuntimeError(f"{run.title} {outcome.status}: {outcome.error}")
+        return Finished(run, outcome)
+
+    def student(self, hidden: int) -> Run:
+        """The run that contestants are compared on: straight-through estimator, no distillation."""
+        return next(
+            run
+            for run in self.runs
+            if run.kind == "treatment"
+            and int(run.levels["width"]) == hidden
+            and (run.levels["gradient"], run.levels["distillation"]) == ("ste", "none")
+        )
+
+
+study = Study()
+
+
+def start(place: str, replicates: int) -> Reply:
+    """Run the study once, untimed. Writes what others start from to the file `place`.
+
+    Replies with the trainings of the study, in order, and the losses of each by epoch.
+    """
+    study.carry_out()
+    trainings = [run for run in study.runs if run.kind != "comparator"]
+    np.savez(place, **exported(trainings, replicates))
+    return {"trainings": [training(run) for run in trainings]}
+
+
+def training(run: Run) -> Reply:
+    """What another implementation must know of a training, and the losses that it must see."""
+    history = study.held[run.run_id].outcome.history["loss"]
+    return {
+        "title": run.title,
+        "kind": "teacher" if run.kind == "teacher" else "student",
+        "hidden": int(run.levels["width"]),
+        "gradient": run.levels.get("gradient"),
+        "distillation": run.levels.get("distillation"),
+        "epochs": int(history.epochs[-1]) + 1,
+        "losses": dict(zip(history.epochs.tolist(), history.values.tolist(), strict=True)),
+    }
+
+
+def exported(trainings: list[Run], replicates: int) -> dict[str, Any]:
+    """Phases [R, epochs, B] by role, untrained teachers and trained teachers (from which students start) by width."""
+    arrays: dict[str, Any] = {}
+    for run in trainings:
+        role = "teacher" if run.kind == "teacher" else "student"
+        if f"{role}.phases" not in arrays:
+            arrays[f"{role}.phases"] = np.array([phases(run, role, one) for one in range(1, replicates + 1)])
+        if role == "teacher":
+            arrays |= named(f"teacher.{run.levels['width']}.", initial_teacher(run))
+            arrays |= named(f"student.{run.levels['width']}.", study.held[run.run_id].outcome.parameters)
+    return arrays
+
+
+def named(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays, with a prefix to their names."""
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def initial_teacher(run: Run) -> Mapping[str, Any]:
+    """Parameters that the training of a teacher starts from."""
+    sections = Sections.model_validate({key: run.spec[key] for key in ("task", "model", "teacher")})
+    task = sections.task
+    network = sections.model.build(task.inputs, task.outputs, task.step_time, DTYPE)
+    return network.initial_parameters(Stream(run.spec["seed"], run.replicate, "teacher/init"), DTYPE)
+
+
+def phases(run: Run, role: str, replicate: int) -> Any:
+    """Phases [epochs, B] of the training data of a run like this one in another replicate, in radians."""
+    stream = Stream(run.spec["seed"], replicate, f"{role}/phases")
+    shape = (run.spec["task"]["sequences"],)
+    return [stream.uniform(epoch, shape, 0.0, TWO_PI, DTYPE) for epoch in range(run.spec[role]["epochs"])]
+
+
+def time_student(hidden: int) -> Reply:
+    """Wall time of one student run."""
+    run = study.student(hidden)
+    return timed(lambda: study.execute(run))
+
+
+def time_study() -> Reply:
+    """Wall time of one replicate: every run of its plan."""
+    return timed(study.carry_out)
+
+
+if __name__ == "__main__":
+    serve({"start": start, "student": time_student, "study": time_study, "roofline": roofline.measure})
