@@ -2,7 +2,8 @@
 
 Numba's on-disk cache notices a change in the file of a kernel, but not in a helper or a constant that the kernel
 takes from another file: it would then load a stale kernel and give silently wrong results. The cache folder is
-therefore named by a digest of all sources of the core and by the versions of what compiles them.
+therefore named by a digest of all sources of the core, of all those that stand with the kernel (its room of kdrun, or
+its package where that is another), and by the versions of what compiles them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,9 @@ JIT_DISABLED = bool(numba_config.DISABLE_JIT)
 
 
 def sources_digest(folder: Path) -> str:
-    """Hash of every Python file below `folder` and of the versions that turn them into machine code."""
+    """Hash of every Python file below `folder` (or of that file), and of the versions that make machine code of it."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]:
         digest.update(path.relative_to(folder).as_posix().encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     versions = (numba.__version__, llvmlite.__version__, np.__version__)
@@ -44,26 +46,59 @@ def _cache_folders(name: str) -> list[Path]:
 
 
 def writable_cache_folder(name: str) -> Path:
-    """The user's cache folder for `name`, or one below the temporary folder where the home is read-only."""
+    """The user's cache folder for `name`, or one below the temporary folder where the home is read-only.
+
+    What is in it is executed, so a folder that belongs to somebody else is not used.
+    """
     for folder in _cache_folders(name):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            mine = folder.parent.stat().st_uid == folder.stat().st_uid == os.getuid()
         except OSError:
             continue
-        if os.access(folder, os.W_OK):
+        if mine and os.access(folder, os.W_OK):
             return folder
     return Path(tempfile.mkdtemp(prefix="kdrun-"))
 
 
-_DIGEST = sources_digest(Path(__file__).parent)
+_CORE = Path(__file__).resolve().parent
+_DIGEST = sources_digest(_CORE)
 # Without the JIT nothing is kept, so nothing is made on disk: `kdrun plan` writes nothing.
 CACHE_FOLDER = _cache_folders(_DIGEST)[0] if JIT_DISABLED else writable_cache_folder(_DIGEST)
-numba_config.CACHE_DIR = str(CACHE_FOLDER)
+
+
+def _sources_beside(function: Function) -> Path:
+    """Where helpers of a kernel may stand beside the core: its room of kdrun, else its package, else its file."""
+    path = Path(function.__code__.co_filename).resolve()
+    folder = path.parent
+    if not (folder / "__init__.py").is_file():
+        return path
+    while folder.parent != _CORE.parent and (folder.parent / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
+
+
+@cache
+def _cache_folder_of(sources: Path) -> Path:
+    """The cache folder of the kernels among some sources."""
+    if sources == _CORE or not sources.exists():
+        return CACHE_FOLDER
+    digest = hashlib.sha256((_DIGEST + sources_digest(sources)).encode()).hexdigest()[:16]
+    return writable_cache_folder(digest)
 
 
 def kernel(function: Function) -> Function:
     """Compile a module-level function: cached, without the GIL, IEEE arithmetic as written, inf and nan as values."""
-    compiled: Function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(function)
+    if JIT_DISABLED:
+        return function
+    # Numba reads the setting while it decorates; whoever else uses Numba in this process keeps a setting of their own.
+    before = numba_config.CACHE_DIR
+    numba_config.CACHE_DIR = str(_cache_folder_of(_sources_beside(function)))
+    try:
+        compiled: Function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(function)
+    finally:
+        numba_config.CACHE_DIR = before
     return compiled
 
 

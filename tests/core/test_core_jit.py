@@ -13,6 +13,7 @@ import pytest
 import kdrun
 from kdrun.core import jit
 from kdrun.core.jit import CACHE_FOLDER, JIT_DISABLED, sources_digest, writable_cache_folder
+from kdrun.factors.gradient.smoothstep import smoothstep_mask
 from tests.core.processes import run_python
 
 CORE = Path(jit.__file__).parent
@@ -111,6 +112,16 @@ def test_a_folder_that_cannot_be_made_is_replaced(tmp_path, monkeypatch):
     assert got.is_dir()
 
 
+def test_a_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
+    """Machine code is not loaded from a place that another user may have prepared."""
+    monkeypatch.setenv("KDRUN_CACHE_DIR", str(tmp_path / "mine"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    got = writable_cache_folder("abc")
+    assert got.parent == tmp_path
+    assert got.is_dir()
+
+
 def test_a_folder_that_cannot_be_written_is_replaced(tmp_path, monkeypatch):
     """Where both usual places are read-only, a new temporary folder is used."""
     monkeypatch.setenv("KDRUN_CACHE_DIR", str(tmp_path / "mine"))
@@ -152,6 +163,42 @@ def test_a_kernel_follows_a_change_in_a_helper_of_another_file(core_copy, tmp_pa
     got = run_python(QUANTIZE, environment, core_copy)
     assert float(got) == 5.0
     assert len(list((tmp_path / "cache" / "kdrun").iterdir())) == 2
+
+
+@pytest.mark.skipif(JIT_DISABLED, reason="without the JIT nothing is compiled or kept")
+def test_a_kernel_of_another_package_follows_its_helpers_too(tmp_path):
+    """A package that brings levels of its own: its kernels see a change in any of its files."""
+    package = tmp_path / "levels" / "shapes"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").touch()
+    (package.parent / "helper.py").write_text(
+        "from kdrun.core.jit import inlined\n@inlined\ndef doubled(x):\n    return 2.0 * x\n"
+    )
+    (package / "mine.py").write_text(
+        "from kdrun.core.jit import kernel\nfrom levels.helper import doubled\n"
+        "@kernel\ndef value(x):\n    return doubled(x)\n"
+    )
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom levels.shapes.mine import value\nprint(value(3.0))"
+    environment = {"KDRUN_CACHE_DIR": str(tmp_path / "cache")}
+    assert float(run_python(code, environment)) == 6.0
+    helper = package.parent / "helper.py"
+    helper.write_text(helper.read_text().replace("2.0", "5.0"))
+    got = run_python(code, environment)
+    assert float(got) == 15.0
+
+
+def test_the_sources_beside_a_kernel_are_its_room_of_kdrun():
+    """A change in the report recompiles nothing; a change in any level recompiles the kernels of levels."""
+    got = jit._sources_beside(smoothstep_mask if JIT_DISABLED else smoothstep_mask.py_func)
+    assert got == CORE.parent / "factors"
+
+
+@pytest.mark.skipif(JIT_DISABLED, reason="without the JIT nothing is compiled or kept")
+def test_numbas_own_setting_is_left_alone():
+    """Somebody's own functions are cached where they were before kdrun was imported."""
+    code = "from numba.core import config\nbefore = config.CACHE_DIR\nimport kdrun.models.cfc\nprint(before == config.CACHE_DIR)"
+    assert run_python(code, {}) == "True"
 
 
 @pytest.mark.skipif(JIT_DISABLED, reason="without the JIT nothing is compiled or kept")
