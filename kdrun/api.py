@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
 
-from kdrun.core.jit import CACHE_FOLDER
-from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_techniques
+from kdrun.core.jit import holds_no_kernels
+from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_by, checked_techniques
 from kdrun.engine.local import processes, worker_count
 from kdrun.engine.probe import Probe
 from kdrun.engine.run import Finished, techniques
@@ -30,11 +33,14 @@ from kdrun.study.plan import Plan, plan
 from kdrun.study.schema import Sections, Study
 from kdrun.tasks.contract import TrainingTask
 from kdrun.tasks.discover import tasks
-from kdrun.verification import run_again
+
+if TYPE_CHECKING:
+    from kdrun.report.plots import Picture
 
 __all__ = ["Listener", "Results", "check_all_gradients", "check_gradients", "load_study", "open_results", "run"]
 
 DEFAULT_RESULTS = "results"
+REPORTING = ("kdrun.stats.analysis", "kdrun.report.plots.registry", "kdrun.report.document", "kdrun.report.write")
 
 
 def open_results(folder: Path | str) -> Results:
@@ -54,14 +60,23 @@ def check_all_gradients(tolerance: float = 1e-3) -> list[GradientCheck]:
     return list(check(combinations, tolerance))
 
 
-def check_gradients(study: Study, listener: Listener | None = None) -> list[GradientCheck]:
-    """Check the combinations that a study uses: its float teachers, and the techniques of each treatment."""
+def check_gradients(
+    study: Study, listener: Listener | None = None, executor: Executor | None = None
+) -> list[GradientCheck]:
+    """Check the combinations that a study uses: its float teachers, and the techniques of each treatment.
+
+    They are checked in this process, or by the workers of `executor`.
+    """
     combinations = _used_combinations(study)
     listener = listener or Listener()
-    if CACHE_FOLDER.is_dir() and not any(CACHE_FOLDER.iterdir()):
+    if is_cold := holds_no_kernels():
         listener.noticed("compiling the numeric core for this machine, once; this takes some ten seconds")
     listener.checking(len(combinations))
-    rows = list(check(combinations, study.gradcheck.tolerance))
+    tolerance = study.gradcheck.tolerance
+    if executor is None:
+        rows = list(check(combinations, tolerance))
+    else:
+        rows = checked_by(executor, combinations, tolerance, is_cold)
     listener.checked(rows)
     return rows
 
@@ -127,22 +142,41 @@ def run(
     missing = wanted if fresh else _missing(folder, wanted)
     missing = _with_needs(study_plan, missing, set() if fresh else _ids_with_networks(folder))
     count = worker_count(workers)
-    if missing:
-        with processes(count) as executor:
-            checks = _passed(check_gradients(study, listener))
+    if not missing:
+        stored = Results(folder, study)
+        if stored.is_up_to_date():
+            return stored
+        prepare_folder(folder, study, fresh=False)
+        if not _asks_to_repeat(stored):
+            return _written(Results(folder, study), None)
+    with processes(count) as executor:
+        if missing:
+            _prepare_reports()
+            checks = _passed(check_gradients(study, listener, executor))
             prepare_folder(folder, study, fresh)
             _carry_out(executor, Results(folder, study), missing, checks, count, listener)
-    stored = Results(folder, study)
-    if not missing and stored.is_up_to_date():
-        return stored
-    prepare_folder(folder, study, fresh=False)
-    found = Results(folder, study)
-    if _asks_to_repeat(found):
-        _repeat(found, count, listener)
-    if not _missing(folder, study_plan.runs):
-        let_go_of_networks(folder, study, study_plan.runs)
-    found.write()
+        found = Results(folder, study)
+        if not _asks_to_repeat(found):
+            return _written(found, None)
+        # Pictures do not show whether runs repeat, so they are drawn while that is found out.
+        with ThreadPoolExecutor(1) as drawing:
+            drawn = drawing.submit(found.draw)
+            _repeat(executor, Results(folder, study), count, listener)
+    return _written(Results(folder, study), drawn.result())
+
+
+def _written(found: Results, drawn: Sequence[Picture] | None) -> Results:
+    """Let go of networks that are kept no longer, and write tables and report."""
+    runs = found.plan.runs
+    if not _missing(found.folder, runs):
+        let_go_of_networks(found.folder, found.study, runs)
+    found.write(drawn)
     return found
+
+
+def _prepare_reports() -> None:
+    """Import what tables and reports need, which takes a second, while workers are busy and this process waits."""
+    Thread(target=lambda: [import_module(name) for name in REPORTING], daemon=True).start()
 
 
 def _passed(checks: list[GradientCheck]) -> list[GradientCheck]:
@@ -267,11 +301,12 @@ def _asks_to_repeat(found: Results) -> bool:
         return bool(store.fact("repeated") != store.results_digest([run.run_id for run in runs]))
 
 
-def _repeat(found: Results, workers: int, listener: Listener) -> None:
-    """Run replicate 1 again in fresh processes, and store whether its bits are the same."""
+def _repeat(executor: Executor, found: Results, workers: int, listener: Listener) -> None:
+    """Run replicate 1 again, in workers that have done other runs since, and store whether its bits are the same."""
     runs = _first_replicate(found)
     listener.repeating(len(runs))
-    again = [DigestRow.of(outcome) for _, outcome in run_again(runs, {}, workers)]
+    schedule = Schedule(runs, {}, lambda run, outcome: missed(found.study, run, outcome) is None)
+    again = [DigestRow.of(outcome) for _, outcome in carry_out(executor, schedule, in_flight=2 * workers)]
     with Store.open(found.folder) as store:
         first = store.results_digest([run.run_id for run in runs])
         same = first == results_digest(again)

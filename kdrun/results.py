@@ -1,4 +1,7 @@
-"""The results of one study: what is stored, what is computed from that, and the files that people read."""
+"""The results of one study: what is stored, what is computed from that, and the files that people read.
+
+Tables, pictures and reports are imported where they are made: runs start a second earlier without them.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from kdrun.engine.trained import demonstrate
 from kdrun.errors import UsageError
 from kdrun.folder import REGISTRATION_FILE, SEALS, STUDY_FILE, read_registration
 from kdrun.records import GradientCheck, Outcome, Run
-from kdrun.report.document import factorial_document
 from kdrun.report.manifest import manifest
-from kdrun.report.plots import Picture, Shown, pictures, prediction_runs
-from kdrun.report.write import write_report
-from kdrun.stats.analysis import Analysis, analyse
-from kdrun.stats.scales import Layout, Response
 from kdrun.store.runs import FILE_NAME, Store
 from kdrun.study.load import load_study, study_text
 from kdrun.study.plan import Plan, plan, study_digest
 from kdrun.study.register import CRITERIA, HYPOTHESES, Registration
 from kdrun.study.schema import Study
 from kdrun.study.selection import PLACKETT_BURMAN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kdrun.report.plots import Picture, Shown
+    from kdrun.stats.analysis import Analysis
+    from kdrun.stats.scales import Layout
 
 MANIFEST_FILE = "manifest.json"
 TABLES = ("runs", "treatments", "effects", "anova", "hypotheses", "criteria")
@@ -99,6 +102,8 @@ class Results:
     @cached_property
     def analysis(self) -> Analysis:
         """Every table of the study."""
+        from kdrun.stats.analysis import analyse
+
         return analyse(
             self.plan.runs,
             self.stored.outcomes,
@@ -164,6 +169,8 @@ class Results:
         path = self.folder / "tables" / f"{name}.parquet"
         if not path.is_file():
             raise UsageError(f"{self.folder}: there is neither {FILE_NAME} nor tables/{path.name}")
+        import pandas as pd
+
         try:
             return pd.read_parquet(path)
         except (OSError, ValueError) as error:
@@ -242,6 +249,8 @@ class Results:
 
     def document(self) -> dict[str, Any]:
         """Everything as one JSON document."""
+        from kdrun.report.document import factorial_document
+
         return factorial_document(
             self.analysis, self.study.study, str(self.folder), self.study_digest, self.results_digest
         )
@@ -265,8 +274,20 @@ class Results:
         same = (digests.get("study_digest"), digests.get("results_digest")) == (self.study_digest, self.results_digest)
         return same and study.read_text("utf-8") == study_text(self.study)
 
-    def write(self) -> None:
-        """Write tables, pictures, report and manifest from what is stored."""
+    def draw(self) -> list[Picture]:
+        """The pictures of the study; learning curves show the first replicates."""
+        from kdrun.report.plots import pictures
+
+        shown = [run.run_id for run in self.plan.runs if run.replicate <= PICTURED_REPLICATES]
+        with self.store() as store:
+            self._stored = self._stored or self._read(store)
+            return pictures(self.analysis, store.histories(shown), list(self._demonstrations(store)))
+
+    def write(self, drawn: Sequence[Picture] | None = None) -> None:
+        """Write tables, pictures, report and manifest from what is stored; `drawn` pictures are not drawn again."""
+        from kdrun.report.write import write_report
+
+        drawn = self.draw() if drawn is None else drawn
         with self.store() as store:
             # Opening a store checks the whole file, so it is opened once for everything.
             self._stored = self._stored or self._read(store)
@@ -278,16 +299,13 @@ class Results:
                 self.manifest(),
                 self._histories(store),
                 self.registered(),
-                self._pictures(store),
+                drawn,
             )
-
-    def _pictures(self, store: Store) -> list[Picture]:
-        """The pictures of the study; learning curves show the first replicates."""
-        shown = [run.run_id for run in self.plan.runs if run.replicate <= PICTURED_REPLICATES]
-        return pictures(self.analysis, store.histories(shown), list(self._demonstrations(store)))
 
     def _demonstrations(self, store: Store) -> Iterator[Shown]:
         """What the teacher and the best and worst student do on the example of their task, where it has one."""
+        from kdrun.report.plots import Shown, prediction_runs
+
         runs = {run.run_id: run for run in self.plan.runs}
         for label, run_id in prediction_runs(self.analysis):
             found = demonstrate(runs[run_id], store.outcome(run_id).parameters)
@@ -327,6 +345,8 @@ def _best(store: Store, study: Study, runs: Sequence[Run]) -> set[str]:
 
 def layout_of(study: Study) -> Layout:
     """What the columns of the study's tables are."""
+    from kdrun.stats.scales import Layout, Response
+
     declared = {response.name: response for response in study.responses}
     responses = []
     for name in study.task.responses:

@@ -29,7 +29,7 @@ def block_rows(batch: int) -> int:
     return batch * max(1, BLOCK_ROWS // batch)
 
 
-@kernel
+@inlined
 def decay_forward(tau, dt, decay):
     """How much of the state of each unit is left after one step.
 
@@ -46,7 +46,7 @@ def decay_forward(tau, dt, decay):
         store_part(decay, i, exp(splat_like(-dt, tau) / floored), count)
 
 
-@kernel
+@inlined
 def decay_backward(tau, dt, decay, ddecay, dtau):
     """Gradient of the time constants.
 
@@ -64,7 +64,7 @@ def decay_backward(tau, dt, decay, ddecay, dtau):
         store_part(dtau, i, load_part(ddecay, i, count) * slope * sign, count)
 
 
-@kernel
+@inlined
 def pack_weights(w, b, w_out, hidden, w_rows, b_row, w_back, out_rows):
     """Lay the contract's parameters out for the kernels.
 
@@ -93,7 +93,7 @@ def pack_weights(w, b, w_out, hidden, w_rows, b_row, w_back, out_rows):
             out_rows[o, row] = w_out[row, o]
 
 
-@kernel
+@inlined
 def unpack_gradients(dw_rows, db_row, dout_rows, hidden, dw, db, dw_out):
     """Lay the kernels' gradients out as the contract's parameters: the inverse of `pack_weights`.
 
@@ -157,7 +157,7 @@ def _step(operands, first, after, batch, w_rows, b_row, decay, gates, hidden, ro
             store(operands, (after + b, unit), state)
 
 
-@kernel
+@inlined
 def cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y):
     """Run the cell over a batch of sequences, from a state of zero, and read its states out.
 
@@ -230,7 +230,7 @@ def _step_gradients(dy, out_rows, dhidden, decay, operands, gates, carry, dgates
     store(db_row, (0, units + unit), sum_candidate)
 
 
-@kernel
+@inlined
 def cfc_backward(
     dy, dhidden, w_back, decay, out_rows, operands, gates, hidden, carry, dgates,
     dw_rows, db_row, ddecay, dout_rows, db_out,

@@ -68,6 +68,11 @@ _DIGEST = sources_digest(_CORE)
 CACHE_FOLDER = _cache_folders(_DIGEST)[0] if JIT_DISABLED else writable_cache_folder(_DIGEST)
 
 
+def holds_no_kernels() -> bool:
+    """Whether nothing is compiled yet, so that the first kernels take their time."""
+    return not JIT_DISABLED and next(CACHE_FOLDER.rglob("*.nbi"), None) is None
+
+
 def _sources_beside(function: Function) -> Path:
     """Where helpers of a kernel may stand beside the core: its room of kdrun, else its package, else its file."""
     path = Path(function.__code__.co_filename).resolve()
@@ -103,8 +108,11 @@ def kernel(function: Function) -> Function:
 
 
 def inlined(function: Function) -> Function:
-    """Compile a piece of a kernel that is always expanded where it is called, so that vectors stay in registers."""
-    compiled: Function = numba.njit(cache=False, nogil=True, error_model="numpy", fastmath=False, forceinline=True)(
+    """A piece of kernels, expanded where it is called: vectors stay in registers, and nothing is compiled twice.
+
+    It can be called from Python too, but its machine code is not kept then.
+    """
+    compiled: Function = numba.njit(cache=False, nogil=True, error_model="numpy", fastmath=False, inline="always")(
         function
     )
     return compiled

@@ -43,7 +43,7 @@ def _philox_block(counter_0, counter_1, counter_2, counter_3, key_0, key_1):
     return counter_0, counter_1, counter_2, counter_3
 
 
-@kernel
+@inlined
 def philox_fill(key, step, words):
     """Fill `words` with the raw integers of one step of a stream.
 
@@ -64,7 +64,7 @@ def philox_fill(key, step, words):
             words[start + lane] = np.uint32(drawn[lane])
 
 
-@kernel
+@inlined
 def uniform_from_words(words, low, high, largest, out):
     """Numbers in [low, high) from raw integers.
 
@@ -110,12 +110,6 @@ class Stream:
     def child(self, purpose: str) -> Stream:
         """A stream for a part of this purpose."""
         return Stream(self.seed, self.replicate, f"{self.purpose}/{purpose}")
-
-    def words(self, step: int, count: int) -> NDArray[np.uint32]:
-        """`count` raw integers of 32 bits."""
-        drawn = np.empty(count, np.uint32)
-        philox_fill(self.key, np.uint64(step), drawn)
-        return drawn
 
     def uniform(self, step: int, shape: tuple[int, ...], low: float, high: float, dtype: DTypeLike) -> NDArray[Any]:
         """Numbers in [low, high) with 24 random bits each, so that both precisions see the same ones."""

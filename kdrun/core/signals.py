@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from kdrun.core.elementary import sin
-from kdrun.core.jit import kernel
+from kdrun.core.jit import inlined, kernel
 from kdrun.core.vector import LANES, load_part, splat_like, store_part
 
 
-@kernel
+@inlined
 def sine_waves(phases, dt, signal):
     """Sampled sine waves.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from kdrun.core.random import Stream
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import recipe_of
+from kdrun.errors import KdrunError
 from kdrun.factors.contract import (
     Array,
     Batch,
@@ -47,6 +49,7 @@ ENDS = {"start": Progress(0, 1), "end": Progress(1, 1)}
 CHECKED = (Quantizer, GradientShape, Term, HyperParameter, Weighting, Penalty)
 SEED = 1
 CANCELLATION = 1e-4
+TEACHERS = ("first", "second")
 MOST_POINTS = 200
 
 
@@ -133,6 +136,47 @@ def check(combinations: Sequence[Combination], single_tolerance: float = SINGLE_
             yield GradientCheck(name, "float32", errors.size, float(errors.max()), single_tolerance)
 
 
+def compile_kernels(combinations: Sequence[Combination], dtype: str) -> None:
+    """Have the kernels of all combinations compiled in one precision, and kept for other processes."""
+    for combination in combinations:
+        task, progress = combination.task, ENDS["start"]
+        networks = [combination.model.build(task.inputs, task.outputs, task.step_time, dtype) for _ in range(2)]
+        latent = networks[0].initial_parameters(_compiling("student"), dtype)
+        teachers = (TeacherModel(networks[1], latent.copy()),) * 2
+        recipe = recipe_of(dict(combination.techniques))
+        objective = Objective(networks[0], latent, task.loss(), recipe, teachers, _compiling)
+        objective.prepare(progress)
+        objective.evaluate(task.training_data(_compiling, dtype).batch(0), progress)
+        objective.finish(progress)
+
+
+def _compiling(purpose: str) -> Stream:
+    return Stream(SEED, 1, purpose)
+
+
+def checked_by(
+    executor: Executor, combinations: Sequence[Combination], single_tolerance: float, is_cold: bool
+) -> list[GradientCheck]:
+    """The rows of `check`, made by workers: those of each combination by one of them.
+
+    Where nothing is compiled yet (`is_cold`), one worker compiles for each precision first, instead of all for both.
+    """
+    try:
+        if is_cold:
+            wait([executor.submit(compile_kernels, combinations, dtype) for dtype in ("float64", "float32")])
+        futures = [executor.submit(_rows, combination, single_tolerance) for combination in combinations]
+        return [row for future in futures for row in future.result()]
+    except BrokenExecutor:
+        raise KdrunError(
+            "a worker process ended before its time, perhaps for want of memory, while gradients were checked; nothing"
+            " was trained"
+        ) from None
+
+
+def _rows(combination: Combination, single_tolerance: float) -> list[GradientCheck]:
+    return list(check([combination], single_tolerance))
+
+
 class _Problem:
     """Random parameters and a random short batch for one combination, at one point of training."""
 
@@ -172,7 +216,9 @@ class _Problem:
 
     def _draw_point(self) -> None:
         """Parameters and scales that float32 holds exactly, so that both precisions check the same point."""
-        self.values = _random_parameters(self.network("float32"), self.stream("student"))
+        network = self.network("float32")
+        self.values = _random_parameters(network, self.stream("student"))
+        self.taught = {name: _random_parameters(network, self.stream(f"teacher/{name}")) for name in TEACHERS}
         self.scales: Mapping[str, Array] = {}
         quantized = self.objective("float32").quantized
         if quantized is None:
@@ -201,7 +247,7 @@ class _Problem:
 
     def objective(self, dtype: str) -> Objective:
         """The combination at the problem's point, quantized, in one precision."""
-        loss, teachers = self.combination.task.loss(), (self._teacher("first", dtype), self._teacher("second", dtype))
+        loss, teachers = self.combination.task.loss(), tuple(self._teacher(name, dtype) for name in TEACHERS)
         latent = ParameterSet.of(self.values, dtype)
         objective = Objective(self.network(dtype), latent, loss, self.recipe, teachers, self.stream)
         for name, own in objective.own.items():
@@ -212,8 +258,7 @@ class _Problem:
         return objective
 
     def _teacher(self, name: str, dtype: str) -> TeacherModel:
-        values = _random_parameters(self.network("float32"), self.stream(f"teacher/{name}"))
-        return TeacherModel(self.network(dtype), ParameterSet.of(values, dtype))
+        return TeacherModel(self.network(dtype), ParameterSet.of(self.taught[name], dtype))
 
     def numeric_errors(self) -> Array:
         """Relative errors of all float64 gradients against finite differences."""

@@ -9,15 +9,7 @@ from numpy.typing import DTypeLike
 from pydantic import Field
 
 from kdrun.core.arrays import zeros
-from kdrun.core.cfc import (
-    block_rows,
-    decay_forward,
-    errors_of_values,
-    network_backward,
-    network_forward,
-    pack_weights,
-    width,
-)
+from kdrun.core.cfc import block_rows, errors_of_values, network_backward, network_forward, width
 from kdrun.factors.contract import Array, Arrays
 from kdrun.models.contract import ModelSpec, Network, Pricing, Tensor
 
@@ -115,6 +107,11 @@ class CfcNetwork(Network):
             gradients["w"], gradients["b"], gradients["tau"], gradients["w_out"], gradients["b_out"],
         )  # fmt: skip
 
+    @property
+    def packed(self) -> tuple[Array, Array, Array, Array]:
+        """Weights, biases, readout and decay of the last forward pass, as the kernels have them."""
+        return self._w_rows, self._b_row, self._out_rows, self._decay
+
     def pricing(self, weights: Arrays, inputs: Array, target: Array) -> Pricing:
         """A copy of the network in the kernels' layout, in which one weight at a time is another."""
         return _CfcPricing(self, weights, inputs, target)
@@ -136,14 +133,9 @@ class _CfcPricing:
         batch, units, dtype = inputs.shape[1], network.units, network.dtype
         outputs = network.outputs["prediction"][0]
         self._network, self._inputs, self._target = network, inputs, target
-        self._w_rows, self._b_row = zeros((units + network.inputs, 2 * units), dtype), zeros((1, 2 * units), dtype)
-        self._out_rows, self._b_out = zeros((outputs, units), dtype), weights["b_out"].copy()
-        self._decay, w_back = zeros(units, dtype), zeros((2 * units, units), dtype)
-        decay_forward(weights["tau"], network.step_time, self._decay)
-        pack_weights(
-            weights["w"], weights["b"], weights["w_out"], network.hidden,
-            self._w_rows, self._b_row, w_back, self._out_rows,
-        )  # fmt: skip
+        network.forward(weights, inputs, frozenset())
+        self._w_rows, self._b_row, self._out_rows, self._decay = (array.copy() for array in network.packed)
+        self._b_out = weights["b_out"].copy()
         self._space = (
             zeros((2 * batch, width(units + network.inputs)), dtype),
             zeros((batch, 2 * units), dtype),

@@ -118,7 +118,7 @@ class Lines(Listener):
 
     def repeating(self, runs: int) -> None:
         """Say what begins."""
-        self._write(f"running the {runs} runs of replicate 1 again in fresh processes")
+        self._write(f"running the {runs} runs of replicate 1 again")
 
     def repeated(self, same: bool) -> None:
         """Say how it went."""
@@ -181,7 +181,7 @@ class Screen(Listener):
 
     def repeating(self, runs: int) -> None:
         """Say what begins."""
-        self._console.print(f"running the {runs} runs of replicate 1 again in fresh processes", style="dim")
+        self._console.print(f"running the {runs} runs of replicate 1 again", style="dim")
 
     def repeated(self, same: bool) -> None:
         """Say how it went."""

@@ -50,7 +50,7 @@ def _where(row: pd.Series[Any], layout: Layout) -> str:
 
 
 def reproducible(wanted: bool, known: Known, alpha: float) -> Finding:
-    """`{reproducible: true}`: replicate 1, run again in a fresh process, gave the same bits."""
+    """`{reproducible: true}`: replicate 1, run again after all others, gave the same bits."""
     if known.reproducible is None:
         return Finding("inconclusive", "replicate 1 was not run again")
     again = "the same bits" if known.reproducible else "other bits"

@@ -15,10 +15,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import pandas as pd
 
 from kdrun.errors import UsageError
 from kdrun.records import GradientCheck, Outcome, Run
@@ -31,6 +30,9 @@ from kdrun.store.arrays import (
     npz_bytes,
 )
 from kdrun.store.digest import DigestRow, parameters_digest, responses_text, results_digest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE_NAME = "runs.sqlite"
 SCHEMA_VERSION = 1
@@ -209,6 +211,8 @@ class Store:
         Columns: run_id, kind, treatment, replicate, comparator, status, seconds, error, sources, finished,
         parameters_sha256, kept (whether the network is), then one per factor (text) and one per response.
         """
+        import pandas as pd
+
         query = (
             f"SELECT {', '.join(FRAME_COLUMNS)}, parameters IS NOT NULL, levels, responses FROM runs ORDER BY run_id"
         )
@@ -219,7 +223,7 @@ class Store:
         measured = pd.DataFrame(responses, index=frame.index)
         numbers = measured.apply(lambda column: column.map(float.fromhex, na_action="ignore").astype(float))
         factors = pd.DataFrame(levels, index=frame.index)
-        return cast(pd.DataFrame, pd.concat([frame, factors, numbers], axis=1))
+        return cast("pd.DataFrame", pd.concat([frame, factors, numbers], axis=1))
 
     def histories(self, run_ids: Iterable[str]) -> pd.DataFrame:
         """The series of runs, one row per point. Columns: run_id, epoch (int64), name, value (float64)."""
@@ -387,6 +391,8 @@ def _objects(texts: Iterable[str]) -> list[dict[str, str]]:
 
 
 def _history_frame(run_ids: list[str], columns: list[HistoryColumns]) -> pd.DataFrame:
+    import pandas as pd
+
     names = [name for item in columns for name in item.names]
     lengths = [length for item in columns for length in item.lengths]
     points = [sum(item.lengths) for item in columns]

@@ -62,15 +62,15 @@ def test_every_bit_of_the_key_counts(key):
 def test_a_longer_draw_begins_with_the_shorter():
     """How many numbers are drawn changes none of them."""
     stream = Stream(1, 2, "phases")
-    got = stream.words(3, 100)
-    np.testing.assert_array_equal(got[:37], stream.words(3, 37))
+    got = drawn(stream.key, 3, 100)
+    np.testing.assert_array_equal(got[:37], drawn(stream.key, 3, 37))
 
 
 def test_a_step_has_the_same_numbers_whatever_was_drawn_before():
     """Nothing is consumed: steps may be drawn in any order, or again."""
     stream = Stream(1, 2, "phases")
-    forwards = [stream.words(step, 5) for step in range(4)]
-    backwards = [stream.words(step, 5) for step in reversed(range(4))]
+    forwards = [drawn(stream.key, step, 5) for step in range(4)]
+    backwards = [drawn(stream.key, step, 5) for step in reversed(range(4))]
     np.testing.assert_array_equal(forwards, backwards[::-1])
 
 
@@ -92,7 +92,7 @@ def test_streams_of_different_names_share_nothing():
         base.child("w"),
         base.child("b"),
     ]
-    draws = [tuple(stream.words(step, 8)) for stream in streams for step in range(3)]
+    draws = [tuple(drawn(stream.key, step, 8)) for stream in streams for step in range(3)]
     assert len(set(draws)) == len(draws)
     assert len({word for draw in draws for word in draw}) == 8 * len(draws)
 

@@ -103,7 +103,9 @@ def search_never_sees_evaluation_data() -> None:
 
 def replicates_share_nothing() -> None:
     """Initial weights and phases of two replicates differ."""
-    first, second = (Stream(42, replicate, "student/phases").words(0, 4) for replicate in (1, 2))
+    first, second = (
+        Stream(42, replicate, "student/phases").uniform(0, (4,), 0.0, 1.0, "float64") for replicate in (1, 2)
+    )
     assert not np.array_equal(first, second)
     trained = [_run("teacher", 4, replicate, teacher={"epochs": 1}).outcome.parameters["w"] for replicate in (1, 2)]
     assert not np.array_equal(*trained)
