@@ -1,0 +1,74 @@
+"""What the compiler made of the core's passes: the loops of their machine code, and what an iteration consists of.
+
+    python benchmarks/assembly.py
+
+One row per innermost loop that computes with vectors, as the compiler unrolled it. `spills` are operands that did not
+fit the registers and go through the stack: each costs a load or a store per iteration.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+HIDDEN, STEPS, BATCH = 32, 50, 10
+LEAST = 5
+COLUMNS = ("instructions", "multiply-adds", "multiplications", "additions", "divisions", "compares", "stores", "spills")
+KINDS = {
+    "multiply-adds": r"vfn?m(add|sub)\d",
+    "multiplications": r"vmulp",
+    "additions": r"v(add|sub)p",
+    "divisions": r"vdivp",
+    "compares": r"v(cmp\w*|min|max)p",
+    "stores": r"vmov[au]p[sd]\s+%[xyz]mm\d+, [^%{]*\(",
+    "spills": r"v\w+\s.*\(%r[sb]p",
+}
+
+
+def assembly() -> Iterator[tuple[str, str]]:
+    """The machine code of both passes in float32, compiled anew: what comes from a cache cannot be looked at."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["KDRUN_CACHE_DIR"] = cache
+        from kdrun.core import cfc
+        from kdrun.core.random import Stream
+        from kdrun.models.cfc import CfcNetwork
+
+        network = CfcNetwork(1, HIDDEN, 1, 0.1, np.float32)
+        weights = network.initial_parameters(Stream(1, 1, "assembly"), np.float32)
+        x = np.ones((STEPS, BATCH, 1), np.float32)
+        network.forward(weights, x, frozenset())
+        network.backward(weights, x, {"prediction": x}, weights.like())
+        for name in ("network_forward", "network_backward"):
+            yield name, next(iter(getattr(cfc, name).inspect_asm().values()))
+
+
+def loops(text: str) -> Iterator[Counter[str]]:
+    """What one iteration of each innermost loop consists of: a block that ends with a jump to its own label."""
+    for label, block in re.findall(r"^(\.LBB\w+):\n(.*?)(?=^\.LBB|\Z)", text, re.MULTILINE | re.DOTALL):
+        lines = [line.strip() for line in block.splitlines() if line.startswith("\t") and not line.startswith("\t.")]
+        if not any(re.match(rf"j\w+\s+{re.escape(label)}$", line) for line in lines):
+            continue
+        found = Counter({kind: sum(bool(re.match(pattern, line)) for line in lines) for kind, pattern in KINDS.items()})
+        if found["multiply-adds"] + found["divisions"] >= LEAST - 1:
+            found["instructions"] = len(lines)
+            yield found
+
+
+def main() -> None:
+    """Print the table."""
+    table = Table("pass", *COLUMNS)
+    for name, text in assembly():
+        for found in loops(text):
+            table.add_row(name, *(str(found[column]) for column in COLUMNS))
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
