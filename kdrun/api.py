@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -161,8 +162,12 @@ def run(
         # Pictures do not show whether runs repeat, so they are drawn while that is found out.
         with ThreadPoolExecutor(1) as drawing:
             drawn = drawing.submit(found.draw)
-            _repeat(executor, Results(folder, study), count, listener)
-    return _written(Results(folder, study), drawn.result())
+            try:
+                _repeat(executor, Results(folder, study), count, listener)
+                pictures = drawn.result()
+            except KeyboardInterrupt:
+                raise Interrupted("Interrupted: all runs are stored; tables and report are not written yet") from None
+    return _written(Results(folder, study), pictures)
 
 
 def _written(found: Results, drawn: Sequence[Picture] | None) -> Results:
@@ -176,7 +181,14 @@ def _written(found: Results, drawn: Sequence[Picture] | None) -> Results:
 
 def _prepare_reports() -> None:
     """Import what tables and reports need, which takes a second, while workers are busy and this process waits."""
-    Thread(target=lambda: [import_module(name) for name in REPORTING], daemon=True).start()
+
+    def load() -> None:
+        # What cannot be imported is told where it is needed.
+        with suppress(Exception):
+            for name in REPORTING:
+                import_module(name)
+
+    Thread(target=load, daemon=True).start()
 
 
 def _passed(checks: list[GradientCheck]) -> list[GradientCheck]:

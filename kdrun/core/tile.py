@@ -42,7 +42,8 @@ def load_tile(typingctx: Any, array: Any, row: Any, column: Any, rows: Any) -> A
         align = tile.dtype.dtype.bitwidth // 8
         return context.make_tuple(builder, tile, [builder.load(pointer, align=align) for pointer in pointers])
 
-    return tile(array, row, column, rows), codegen
+    # A position written as a constant is a number like any other.
+    return tile(array, types.unliteral(row), types.unliteral(column), rows), codegen
 
 
 def _repeat_tile_twin(array: Any, row: int, column: int, rows: int) -> Any:
@@ -60,7 +61,8 @@ def repeat_tile(typingctx: Any, array: Any, row: Any, column: Any, rows: Any) ->
         vector = builder.load(pointer, align=tile.dtype.dtype.bitwidth // 8)
         return context.make_tuple(builder, tile, [vector] * tile.count)
 
-    return tile(array, row, column, rows), codegen
+    # A position written as a constant is a number like any other.
+    return tile(array, types.unliteral(row), types.unliteral(column), rows), codegen
 
 
 def _store_tile_twin(array: Any, row: int, column: int, tile: Any) -> None:

@@ -33,7 +33,7 @@ class Coded:
         self._pricing = self._priced()
 
     def _priced(self) -> Pricing | None:
-        if not isinstance(self._loss, SquaredError) or self._batch.mask is not None:
+        if type(self._loss) is not SquaredError or self._batch.mask is not None:
             return None
         return self._network.pricing(self.quantized.weights, self._batch.inputs, self._batch.targets["y"])
 

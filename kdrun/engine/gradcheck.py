@@ -148,6 +148,8 @@ def compile_kernels(combinations: Sequence[Combination], dtype: str) -> None:
         objective.prepare(progress)
         objective.evaluate(task.training_data(_compiling, dtype).batch(0), progress)
         objective.finish(progress)
+        if objective.quantized is not None:
+            objective.quantized.freeze()
 
 
 def _compiling(purpose: str) -> Stream:

@@ -66,6 +66,11 @@ class QuantizedParameters:
         dstored = {scale: self.dstored[f"{scale}.{name}"] for scale in scales}
         per_column = ParameterSet(dict.fromkeys(scales, latent.shape[1:]), latent.dtype)
         is_shared = not self.granularity.is_own
+        if not is_shared and self.granularity.stored_shape(latent.shape[1]) != latent.shape[1:]:
+            raise TypeError(
+                f"granularity {self.granularity.name!r} stores other scales than one for each column, so it needs"
+                " pool, spread and gather of its own"
+            )
         return _Tensor(
             latent=latent,
             codes=self.codes[name],

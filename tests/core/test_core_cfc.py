@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from kdrun.core.cfc import (
+    BLOCK_ROWS,
+    block_rows,
     decay_backward,
     decay_forward,
     pack_weights,
@@ -22,6 +24,7 @@ from tests.core.cells import (
     SIZES,
     SMALL,
     KernelCell,
+    Sizes,
     automatic_gradients,
     random_inputs,
     random_slopes,
@@ -341,3 +344,42 @@ def test_backward_in_float32_is_that_of_float64():
     double, _ = analytic_gradients(sizes, np.dtype(np.float64))
     for name, array in double.items():
         assert_gradient(single[name], array, 1e-4)
+
+
+@pytest.mark.parametrize(("steps", "batch"), [(7, 11), (31, 1), (3, BLOCK_ROWS), (3, BLOCK_ROWS + 1), (2, 70)])
+def test_gradients_do_not_depend_on_the_borders_of_blocks(steps, batch, dtype):
+    """Blocks of the usual size, of one step and of all steps: only the sums of w differ, in their rounding."""
+    sizes = Sizes(steps, batch, 2, 5, 2)
+    weights, x = random_weights(sizes, dtype), random_inputs(sizes, dtype)
+    slopes, found = random_slopes(sizes, dtype), []
+    for rows in (block_rows(batch), batch, steps * batch):
+        cell = KernelCell(sizes, weights, dtype)
+        cell.dgates = np.zeros((rows, 2 * cell.units), dtype)
+        cell.forward(x)
+        found.append(cell.backward(*slopes))
+    expected = automatic_gradients(weights, x, *slopes)
+    for gradients in found:
+        assert_gradient(gradients["w"], expected["w"], 2e-4 if dtype == np.float32 else 1e-11)
+        for name in ("b", "tau", "w_out", "b_out"):
+            assert_bits(gradients[name], found[0][name])
+
+
+@pytest.mark.parametrize("batch", [1, 4, 29, 30, 31, 1000])
+def test_a_block_is_whole_steps(batch):
+    """At least one step, and no more rows than `BLOCK_ROWS` where that is more than one step."""
+    got = block_rows(batch)
+    assert got % batch == 0
+    assert batch <= got <= max(batch, BLOCK_ROWS)
+    assert got + batch > BLOCK_ROWS
+
+
+def test_the_backward_pass_can_be_taken_again(dtype):
+    """Two backward passes after one forward pass give the same bits: the first changes nothing of what was saved."""
+    sizes = SIZES[6]
+    cell = KernelCell(sizes, random_weights(sizes, dtype), dtype)
+    cell.forward(random_inputs(sizes, dtype))
+    slopes = random_slopes(sizes, dtype)
+    first = {name: array.copy() for name, array in cell.backward(*slopes).items()}
+    cell.backward(*random_slopes(sizes, dtype, seed=51))
+    for name, array in cell.backward(*slopes).items():
+        assert_bits(array, first[name])

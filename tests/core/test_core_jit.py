@@ -227,3 +227,34 @@ def test_a_kernel_keeps_ieee_arithmetic_and_lets_the_gil_go():
     got = divide.targetoptions
     assert (got["fastmath"], got["error_model"], got["nogil"]) == (False, "numpy", True)
     assert np.isinf(divide(1.0, 0.0))
+
+
+# ------------------------------------------------------------------------------------------------ first compilation
+
+
+def test_a_cache_without_an_index_of_a_kernel_holds_none(tmp_path, monkeypatch):
+    """Nothing is compiled yet where the folder is empty, is not there, or holds folders and other files alone."""
+    monkeypatch.setattr(jit, "JIT_DISABLED", False)
+    monkeypatch.setattr(jit, "CACHE_FOLDER", tmp_path)
+    assert jit.holds_no_kernels()
+    (tmp_path / "core_1").mkdir()
+    (tmp_path / "core_1" / "notes.txt").touch()
+    assert jit.holds_no_kernels()
+    monkeypatch.setattr(jit, "CACHE_FOLDER", tmp_path / "gone")
+    assert jit.holds_no_kernels()
+
+
+def test_a_cache_with_an_index_of_a_kernel_holds_some(tmp_path, monkeypatch):
+    """Numba keeps kernels in a folder for each folder of sources."""
+    monkeypatch.setattr(jit, "JIT_DISABLED", False)
+    monkeypatch.setattr(jit, "CACHE_FOLDER", tmp_path)
+    (tmp_path / "core_1").mkdir()
+    (tmp_path / "core_1" / "adam.squared_norm-17.py311.nbi").touch()
+    assert not jit.holds_no_kernels()
+
+
+def test_without_the_jit_no_kernel_is_missing(tmp_path, monkeypatch):
+    """Nobody waits for kernels that are never compiled."""
+    monkeypatch.setattr(jit, "JIT_DISABLED", True)
+    monkeypatch.setattr(jit, "CACHE_FOLDER", tmp_path)
+    assert not jit.holds_no_kernels()

@@ -167,3 +167,21 @@ def test_words_are_only_read():
     before = raw.copy()
     uniform_from_words(raw, 0.0, 1.0, 1.0, np.empty(9))
     np.testing.assert_array_equal(raw, before)
+
+
+@pytest.mark.parametrize("first", [0, 7, 2**32 - 2])
+def test_steps_drawn_together_have_the_bits_of_each_alone(first, dtype):
+    """Five steps in one call are the numbers of five calls, also where a step passes 2³² and a block ends early."""
+    stream, shape = Stream(3, 1, "phases"), (3, 7)
+    got = stream.uniform_steps(first, 5, shape, -0.5, 2.0, dtype)
+    assert got.shape == (5, *shape)
+    for place in range(5):
+        assert_bits(got[place], stream.uniform(first + place, shape, -0.5, 2.0, dtype))
+
+
+@pytest.mark.parametrize(("steps", "shape"), [(0, (3,)), (2, (0,)), (2, ())], ids=str)
+def test_no_steps_no_numbers_and_one_number_are_drawn_too(steps, shape):
+    """Shapes without elements, and the shape of one number."""
+    got = Stream(3, 1, "phases").uniform_steps(4, steps, shape, 0.0, 1.0, "float32")
+    assert got.shape == (steps, *shape)
+    assert ((got >= 0.0) & (got < 1.0)).all()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from kdrun.core.jit import JIT_DISABLED
 from kdrun.engine import gradcheck
-from kdrun.engine.gradcheck import Combination, all_combinations, check
+from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_by
 from kdrun.engine.probe import Probe
+from kdrun.errors import KdrunError
 from kdrun.factors import discover
 from kdrun.factors.gradient.smoothstep import Smoothstep
 from kdrun.factors.gradient.ste import Ste
@@ -17,6 +20,7 @@ from kdrun.factors.granularity.per_row import PerRow
 from kdrun.factors.quantizer.ternary import Ternary
 from kdrun.models.cfc import Cfc
 from kdrun.tasks.sine import Sine
+from tests.core.processes import run_python
 from tests.engine.throwaway import Decay, Projector
 
 TERNARY = {"quantizer": Ternary(), "gradient": Smoothstep()}
@@ -127,3 +131,89 @@ def test_every_parameter_is_counted():
     """A ternary CfC of H = 4: effective, latent and mask of each weight, scales, biases and time constants."""
     weights, scales, others = 5 * 8 + 4, 8 + 1, 8 + 4 + 1
     assert first_row({"quantizer": Ternary(), "gradient": Ste()}).parameters == 3 * weights + scales + others
+
+
+class InProcess(Executor):
+    """Does at once what is submitted, and notes what it was."""
+
+    def __init__(self):
+        self.submitted = []
+
+    def submit(self, function, /, *arguments):
+        """A future that is done."""
+        self.submitted.append((function.__name__, arguments))
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+SHORT = [Combination(Sine.example(), Cfc(hidden=2), techniques) for techniques in ({}, {"quantizer": Ternary()})]
+
+
+@pytest.mark.parametrize("is_cold", [True, False])
+def test_workers_give_the_rows_of_the_check(is_cold):
+    """In the order of the combinations; kernels are compiled first, once for each precision, where there are none."""
+    executor = InProcess()
+    assert checked_by(executor, SHORT, 1e-3, is_cold) == list(check(SHORT, 1e-3))
+    compiled = [("compile_kernels", (SHORT, dtype)) for dtype in ("float64", "float32")] if is_cold else []
+    assert executor.submitted == [*compiled, *(("_rows", (combination, 1e-3)) for combination in SHORT)]
+
+
+def test_an_error_of_a_check_in_a_worker_is_raised():
+    """What goes wrong while kernels are compiled goes wrong again in the check, and is not lost."""
+
+    class Wrong(Decay):
+        name: ClassVar[str] = "wrong"
+
+        def evaluate(self, latent, context):
+            raise ArithmeticError("no penalty")
+
+    with pytest.raises(ArithmeticError, match="no penalty"):
+        checked_by(InProcess(), [Combination(Sine.example(), Cfc(hidden=2), {"penalty": Wrong()})], 1e-3, True)
+
+
+@pytest.mark.parametrize("is_cold", [True, False])
+def test_a_worker_that_is_gone_is_said_to_be(is_cold):
+    """Before anything is trained."""
+
+    class Broken(InProcess):
+        def submit(self, function, /, *arguments):
+            raise BrokenExecutor
+
+    with pytest.raises(KdrunError, match="nothing was trained"):
+        checked_by(Broken(), SHORT, 1e-3, is_cold)
+
+
+COMPILING = """
+import gc
+from numba.core.dispatcher import Dispatcher
+from kdrun.engine.gradcheck import Combination, check, compile_kernels
+from kdrun.factors.distillation.trajectory import Trajectory
+from kdrun.factors.gradient.smoothstep import Smoothstep
+from kdrun.factors.quantizer.ternary import Ternary
+from kdrun.models.cfc import Cfc
+from kdrun.tasks.sine import Sine
+
+def kernels():
+    found = [item for item in gc.get_objects() if isinstance(item, Dispatcher)]
+    return {(item.py_func.__qualname__, str(one)) for item in found for one in item.signatures}
+
+techniques = {"quantizer": Ternary(), "gradient": Smoothstep(), "distillation": Trajectory()}
+combinations = [Combination(Sine.example(), Cfc(hidden=3), chosen) for chosen in ({}, techniques)]
+for dtype in ("float64", "float32"):
+    compile_kernels(combinations, dtype)
+before = kernels()
+rows = list(check(combinations))
+print(len(before), *sorted(kernels() - before))
+"""
+
+
+@pytest.mark.skipif(JIT_DISABLED, reason="without the JIT nothing is compiled")
+def test_what_is_compiled_first_is_all_that_the_check_needs():
+    """After `compile_kernels` in both precisions the check asks for no kernel that is not there."""
+    count, *new = run_python(COMPILING, {}).split(maxsplit=1)
+    assert int(count) > 10
+    assert new == []
