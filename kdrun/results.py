@@ -275,19 +275,22 @@ class Results:
         return same and study.read_text("utf-8") == study_text(self.study)
 
     def draw(self) -> list[Picture]:
-        """The pictures of the study; learning curves show the first replicates."""
+        """The pictures of the study, from what is stored."""
+        with self.store() as store:
+            self._stored = self._stored or self._read(store)
+            return self._pictures(store)
+
+    def _pictures(self, store: Store) -> list[Picture]:
+        """Learning curves show the first replicates."""
         from kdrun.report.plots import pictures
 
         shown = [run.run_id for run in self.plan.runs if run.replicate <= PICTURED_REPLICATES]
-        with self.store() as store:
-            self._stored = self._stored or self._read(store)
-            return pictures(self.analysis, store.histories(shown), list(self._demonstrations(store)))
+        return pictures(self.analysis, store.histories(shown), list(self._demonstrations(store)))
 
     def write(self, drawn: Sequence[Picture] | None = None) -> None:
         """Write tables, pictures, report and manifest from what is stored; `drawn` pictures are not drawn again."""
         from kdrun.report.write import write_report
 
-        drawn = self.draw() if drawn is None else drawn
         with self.store() as store:
             # Opening a store checks the whole file, so it is opened once for everything.
             self._stored = self._stored or self._read(store)
@@ -299,7 +302,7 @@ class Results:
                 self.manifest(),
                 self._histories(store),
                 self.registered(),
-                drawn,
+                self._pictures(store) if drawn is None else drawn,
             )
 
     def _demonstrations(self, store: Store) -> Iterator[Shown]:

@@ -12,23 +12,7 @@ from kdrun.api import check_gradients
 from kdrun.errors import Interrupted, UsageError
 from kdrun.listener import Listener
 from kdrun.store.runs import Store
-
-TINY = """
-schema: 1
-study: tiny
-task: {name: sine, steps: 6, sequences: 2, eval: {phases: 4, steps: 6}}
-model: {hidden: 3}
-teacher: {epochs: 6}
-student: {epochs: 5}
-factors:
-  gradient: [ste, smoothstep]
-  rate: {sets: student.optimizer.lr, levels: [1e-3, 1e-2]}
-replicates: 2
-responses:
-  - {name: eval_mse, scale: log10, better: lower}
-comparators: [post_training]
-"""
-RUNS = 2 * (1 + 4 + 1)
+from tests.tiny_results import RUNS, TINY
 
 
 @pytest.fixture
