@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -13,27 +12,27 @@ from typing import TYPE_CHECKING
 
 from kdrun.core.jit import holds_no_kernels
 from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_by, checked_techniques
-from kdrun.engine.local import processes, worker_count
+from kdrun.engine.local import Engine, processes, worker_count
 from kdrun.engine.probe import Probe
-from kdrun.engine.run import Finished, techniques
-from kdrun.engine.schedule import Schedule, carry_out, finished_of
-from kdrun.engine.sources import computing_sources
+from kdrun.engine.run import techniques
+from kdrun.engine.sources import SourcesOfRuns
+from kdrun.engine.workers import Limits
 from kdrun.errors import GradientCheckFailed, Interrupted, UsageError
+from kdrun.execution import carry_out, look_at_code, repeat
 from kdrun.factors.contract import Level
 from kdrun.folder import prepare_folder, refuse_unfit
-from kdrun.listener import Listener, Work
+from kdrun.listener import Listener
+from kdrun.lock import locked
 from kdrun.models.discover import cells
 from kdrun.records import GradientCheck, Run
-from kdrun.report.manifest import environment
-from kdrun.results import Results, let_go_of_networks, missed
-from kdrun.store.digest import DigestRow, results_digest
-from kdrun.store.runs import Store
+from kdrun.results import Results, let_go_of_networks
 from kdrun.study.design import Treatment
 from kdrun.study.load import load_study
 from kdrun.study.plan import Plan, plan
 from kdrun.study.schema import Sections, Study
 from kdrun.tasks.contract import TrainingTask
 from kdrun.tasks.discover import tasks
+from kdrun.todo import Asked, Known, OnCodeChange, Todo, todo_of
 
 if TYPE_CHECKING:
     from kdrun.report.plots import Picture
@@ -69,6 +68,8 @@ def check_gradients(
     They are checked in this process, or by the workers of `executor`.
     """
     combinations = _used_combinations(study)
+    if not combinations:
+        return []
     listener = listener or Listener()
     if is_cold := holds_no_kernels():
         listener.noticed("compiling the numeric core for this machine, once; this takes some ten seconds")
@@ -112,11 +113,14 @@ def run(
     workers: int | None = None,
     only: Mapping[str, Sequence[str]] | None = None,
     fresh: bool = False,
+    retry_failed: bool = False,
+    on_code_change: OnCodeChange = "warn",
+    timeout: float | None = None,
+    memory: int | None = None,
+    scheduler: str | None = None,
     listener: Listener | None = None,
 ) -> Results:
     """Do what is missing of a study, and write its tables and report into `<results>/<study>`.
-
-    Worker processes import the calling script again: call this below `if __name__ == "__main__":`.
 
     Args:
         study: from `load_study`.
@@ -124,38 +128,87 @@ def run(
         workers: worker processes; all cores where None.
         only: levels by factor; treatments with other levels are left out this time.
         fresh: forget what is stored and start over.
+        retry_failed: try runs again that failed before.
+        on_code_change: what becomes of stored runs that other code made: kept with a warning (`warn`), done again
+            (`rerun`), or kept (`keep`).
+        timeout: seconds that one run may take; a run that takes longer has failed.
+        memory: bytes that one worker may use; its share of what there is where None.
+        scheduler: the address of a Dask scheduler whose workers do the runs, instead of this machine.
         listener: told what happens.
 
     Raises:
-        UsageError: the folder cannot hold the runs; nothing was run.
+        UsageError: the folder cannot hold the runs, or somebody else works on it; nothing was run.
         GradientCheckFailed: nothing was trained.
         Interrupted: by Ctrl-C; what was finished is stored.
     """
     if not isinstance(study, Study):
         raise UsageError(f"run needs a study from load_study, not {type(study).__name__}")
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers is {workers}; at least 1 is needed")
+    for name, number in (("workers", workers), ("memory", memory), ("timeout", timeout)):
+        if number is not None and number <= 0:
+            raise UsageError(f"{name} is {number}; more than 0 is needed")
     listener = listener or Listener()
     folder = Path(results) / study.study
     refuse_unfit(folder, fresh)
-    study_plan = plan(study)
-    wanted = _wanted(study_plan, only or {})
-    missing = wanted if fresh else _missing(folder, wanted)
-    missing = _with_needs(study_plan, missing, set() if fresh else _ids_with_networks(folder))
-    count = worker_count(workers)
-    if not missing:
-        stored = Results(folder, study)
-        if stored.is_up_to_date():
-            return stored
+    planned = plan(study)
+    wanted = _wanted(planned, only or {})
+    asked, sources = Asked(retry_failed, on_code_change), SourcesOfRuns(study.folder)
+
+    def missing() -> Todo:
+        return todo_of(planned, wanted, Known() if fresh else Known.of(folder, planned), sources.of, asked)
+
+    todo, stored = missing(), Results(folder, study)
+    if not todo.runs and stored.is_up_to_date():
+        _notice(todo, folder, listener)
+        return stored
+    with locked(folder):
+        # Whoever worked on the folder until now may have done some of it.
+        todo = missing()
+        _notice(todo, folder, listener)
+        limits = Limits(_shortest(timeout, study), memory)
+        return _done(study, folder, todo, fresh, sources, _engine(scheduler, workers, study, limits), listener)
+
+
+def _notice(todo: Todo, folder: Path, listener: Listener) -> None:
+    for text in todo.notices(folder):
+        listener.noticed(text)
+
+
+def _shortest(timeout: float | None, study: Study) -> float | None:
+    """The time limit of a run: the command's, or the task's where that is shorter."""
+    limits = [limit for limit in (timeout, getattr(study.task, "timeout", None)) if limit is not None]
+    return min(limits, default=None)
+
+
+def _engine(scheduler: str | None, workers: int | None, study: Study, limits: Limits) -> AbstractContextManager[Engine]:
+    """What does the runs: workers of this machine, or those of a cluster."""
+    if scheduler is None:
+        return processes(worker_count(workers), study.folder, limits)
+    from kdrun.engine.cluster import cluster
+
+    return cluster(scheduler, study.folder, limits)
+
+
+def _done(
+    study: Study,
+    folder: Path,
+    todo: Todo,
+    fresh: bool,
+    sources: SourcesOfRuns,
+    workers: AbstractContextManager[Engine],
+    listener: Listener,
+) -> Results:
+    """Do what is to do, and write tables and report."""
+    if not todo.runs:
         prepare_folder(folder, study, fresh=False)
-        if not _asks_to_repeat(stored):
+        if not _asks_to_repeat(Results(folder, study)):
             return _written(Results(folder, study), None)
-    with processes(count) as executor:
-        if missing:
+    with workers as engine:
+        if todo.runs:
             _prepare_reports()
-            checks = _passed(check_gradients(study, listener, executor))
+            checks = _passed(check_gradients(study, listener, engine.executor))
+            look_at_code(engine, study, todo.runs)
             prepare_folder(folder, study, fresh)
-            _carry_out(executor, Results(folder, study), missing, checks, count, listener)
+            carry_out(engine, Results(folder, study), todo.runs, checks, sources, listener)
         found = Results(folder, study)
         if not _asks_to_repeat(found):
             return _written(found, None)
@@ -163,7 +216,7 @@ def run(
         with ThreadPoolExecutor(1) as drawing:
             drawn = drawing.submit(found.draw)
             try:
-                _repeat(executor, Results(folder, study), count, listener)
+                repeat(engine, Results(folder, study), listener)
                 pictures = drawn.result()
             except KeyboardInterrupt:
                 raise Interrupted("Interrupted: all runs are stored; tables and report are not written yet") from None
@@ -172,9 +225,8 @@ def run(
 
 def _written(found: Results, drawn: Sequence[Picture] | None) -> Results:
     """Let go of networks that are kept no longer, and write tables and report."""
-    runs = found.plan.runs
-    if not _missing(found.folder, runs):
-        let_go_of_networks(found.folder, found.study, runs)
+    if found.is_complete:
+        let_go_of_networks(found.folder, found.study, found.plan.runs)
     found.write(drawn)
     return found
 
@@ -221,107 +273,12 @@ def _selected(run: Run, only: Mapping[str, Sequence[str]]) -> bool:
     return all(run.levels[factor] in texts for factor, texts in only.items() if factor in run.levels)
 
 
-def _missing(folder: Path, wanted: Sequence[Run]) -> list[Run]:
-    """The runs that are neither done nor diverged; failed ones are tried again."""
-    if not Store.exists(folder):
-        return list(wanted)
-    with Store.open(folder, read_only=True) as store:
-        statuses = store.statuses()
-    return [run for run in wanted if statuses.get(run.run_id, "missing") in ("missing", "failed")]
-
-
-def _with_needs(study_plan: Plan, missing: Sequence[Run], stored: set[str]) -> list[Run]:
-    """The missing runs, and those that they need and whose trained networks are not `stored`."""
-    by_id = {run.run_id: run for run in study_plan.runs}
-    todo = {run.run_id for run in missing}
-    queue = list(missing)
-    while queue:
-        for need in queue.pop().needs:
-            if need not in todo and need not in stored:
-                todo.add(need)
-                queue.append(by_id[need])
-    return [run for run in study_plan.runs if run.run_id in todo]
-
-
-def _ids_with_networks(folder: Path) -> set[str]:
-    if not Store.exists(folder):
-        return set()
-    with Store.open(folder, read_only=True) as store:
-        return store.with_parameters()
-
-
-def _carry_out(
-    executor: Executor,
-    found: Results,
-    missing: Sequence[Run],
-    checks: Sequence[GradientCheck],
-    workers: int,
-    listener: Listener,
-) -> None:
-    """Do runs and store each as it ends."""
-    study, study_plan = found.study, found.plan
-    with Store.open(found.folder) as store:
-        store.save_gradient_checks(checks)
-        sources = computing_sources()
-        others = sum(count for made_by, count in store.sources().items() if made_by != sources)
-        if others:
-            listener.noticed(f"{others} stored runs were made by another version of kdrun; --fresh runs them again")
-        store.set_fact("environment", environment())
-        if store.fact("start") is None:
-            store.set_fact("start", _now())
-        stored = store.outcomes([run.run_id for run in study_plan.runs])
-        held = _held(store, study_plan, missing)
-        schedule = Schedule(missing, held, lambda run, outcome: missed(study, run, outcome) is None)
-        listener.starting(Work(study_plan.runs, missing, stored, workers, study.responses[0].name))
-        outcomes = carry_out(executor, schedule, in_flight=2 * workers)
-        try:
-            for run, outcome in outcomes:
-                store.commit([(run, outcome)], sources=sources)
-                listener.finished(run, outcome)
-        except KeyboardInterrupt:
-            done = len(study_plan.runs) - len(_missing(found.folder, study_plan.runs))
-            raise Interrupted(f"Interrupted: {done} of {len(study_plan.runs)} runs are stored") from None
-        finally:
-            listener.ended()
-            store.set_fact("end", _now())
-
-
-def _held(store: Store, study_plan: Plan, missing: Sequence[Run]) -> dict[str, Finished]:
-    """Stored runs, with their networks, that missing ones need; a teacher that missed its acceptance serves nobody."""
-    needed = {need for run in missing for need in run.needs} - {run.run_id for run in missing}
-    runs = [run for run in study_plan.runs if run.run_id in needed]
-    outcomes = store.outcomes([run.run_id for run in runs], parameters=True)
-    accepted = [run for run in runs if missed(study_plan.study, run, outcomes.get(run.run_id)) is None]
-    return finished_of(accepted, outcomes)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _first_replicate(found: Results) -> list[Run]:
-    return list(found.plan.replicate(1))
-
-
 def _asks_to_repeat(found: Results) -> bool:
     """Whether a criterion asks for replicate 1 again, which is complete and was not tried with these bits."""
-    asked = any("reproducible" in criterion["claim"] for criterion in found.study.resolved()["criteria"])
-    runs = _first_replicate(found)
-    if not asked or _missing(found.folder, runs):
+    if not any("reproducible" in criterion["claim"] for criterion in found.study.resolved()["criteria"]):
         return False
+    ids = [run.run_id for run in found.plan.replicate(1)]
     with found.store() as store:
-        return bool(store.fact("repeated") != store.results_digest([run.run_id for run in runs]))
-
-
-def _repeat(executor: Executor, found: Results, workers: int, listener: Listener) -> None:
-    """Run replicate 1 again, in workers that have done other runs since, and store whether its bits are the same."""
-    runs = _first_replicate(found)
-    listener.repeating(len(runs))
-    schedule = Schedule(runs, {}, lambda run, outcome: missed(found.study, run, outcome) is None)
-    again = [DigestRow.of(outcome) for _, outcome in carry_out(executor, schedule, in_flight=2 * workers)]
-    with Store.open(found.folder) as store:
-        first = store.results_digest([run.run_id for run in runs])
-        same = first == results_digest(again)
-        store.set_fact("reproducible", same)
-        store.set_fact("repeated", first)
-    listener.repeated(same)
+        statuses = store.statuses()
+        complete = all(statuses.get(run_id) in ("done", "diverged") for run_id in ids)
+        return complete and bool(store.fact("repeated") != store.results_digest(ids))

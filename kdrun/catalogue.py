@@ -11,6 +11,8 @@ from kdrun.factors.discover import families, levels
 from kdrun.models.discover import cells
 from kdrun.tasks.discover import tasks
 
+REQUIRED = "required"
+
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
     """Entries by group. Each has name, text (what it is or its equation), parameters {name: default}, source."""
@@ -34,10 +36,10 @@ def _summary(cls: type[Named]) -> str:
 
 
 def _parameters(model: type[BaseModel]) -> dict[str, Any]:
-    """Default of every parameter; parameters of a part stand under its name, as `eval.steps`."""
+    """Default of every parameter, `required` for one without; those of a part stand under its name, as `eval.steps`."""
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
-        default = field.get_default(call_default_factory=True)
+        default = REQUIRED if field.is_required() else field.get_default(call_default_factory=True)
         if isinstance(default, BaseModel) and not isinstance(default, Level):
             found |= {f"{name}.{inner}": value for inner, value in _parameters(type(default)).items()}
         else:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
+import signal
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from kdrun.listener import Listener
+    from kdrun.records import Outcome, Run
     from kdrun.results import Results
 
 
@@ -46,6 +50,8 @@ app = typer.Typer(
 )
 
 WIDTH_WITHOUT_TERMINAL = 120
+# A worker that trains nothing uses more than this by what it imports.
+SMALLEST_MEMORY = 100e6
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Study file.")]
 Replicates = Annotated[int | None, typer.Option(metavar="N", help="Number of replicates, instead of the study's.")]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed, instead of the study's.")]
@@ -70,6 +76,14 @@ class ExportFormat(StrEnum):
     """What a trained network can be written as."""
 
     npz = "npz"
+
+
+class CodeChange(StrEnum):
+    """What becomes of stored runs that other code made."""
+
+    warn = "warn"
+    rerun = "rerun"
+    keep = "keep"
 
 
 def _version(wanted: bool) -> None:
@@ -105,6 +119,22 @@ def factorial(
         list[str] | None,
         typer.Option(metavar="FACTOR=LEVEL[,LEVEL]", help="Run only treatments with these levels; repeatable."),
     ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try runs again that failed before.")] = False,
+    on_code_change: Annotated[
+        CodeChange,
+        typer.Option(help="Stored runs that other code made: keep them with a warning, run them again, or keep them."),
+    ] = CodeChange.warn,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0.001, help="Time that one run may take. Default: any.")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory that one worker may use, such as 2GB. Default: its share."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Have the workers of a Dask scheduler do the runs: tcp://host:8786."),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget stored runs and start over; asks first.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables, only the digest.")] = False,
@@ -113,6 +143,7 @@ def factorial(
     """Check a study and its gradients, run what is missing, write tables and report.
 
     Running the same command again does what is missing and nothing else. Ctrl-C stops cleanly and keeps what is done.
+    A run that fails keeps its traceback, and the others go on.
 
     Exit codes: 0 done; 1 a run failed or a required criterion does not hold; 2 the command or the study is wrong;
     3 a gradient check failed; 4 a teacher missed its acceptance; 130 interrupted.
@@ -125,7 +156,19 @@ def factorial(
     from kdrun.api import run
 
     listener = None if quiet else _listener()
-    found = run(loaded, results, workers=workers, only=_levels(only or []), fresh=fresh, listener=listener)
+    found = run(
+        loaded,
+        results,
+        workers=workers,
+        only=_levels(only or []),
+        fresh=fresh,
+        retry_failed=retry_failed,
+        on_code_change=on_code_change.value,
+        timeout=timeout,
+        memory=_bytes(memory) if memory is not None else None,
+        scheduler=scheduler,
+        listener=listener,
+    )
     if as_json:
         _print_json(found.document())
     elif quiet:
@@ -134,7 +177,28 @@ def factorial(
         _print_results(found)
     for sentence in found.missed_teachers():
         typer.echo(f"kdrun: {sentence}; its students were not trained", err=True)
+    if failed := found.failed():
+        typer.echo(f"kdrun: {_failure_sentence(found, failed)}", err=True)
     raise typer.Exit(found.exit_code)
+
+
+def _failure_sentence(found: Results, failed: Sequence[tuple[Run, Outcome]]) -> str:
+    from kdrun.report.text import counted, plain
+
+    run, outcome = failed[0]
+    return (
+        f"{counted(len(failed), 'run')} failed, such as {run.title}: {plain(outcome.reason)}\n"
+        f"kdrun show {shlex.quote(str(found.folder))} {run.run_id} tells more; --retry-failed tries again"
+    )
+
+
+def _bytes(text: str) -> int:
+    """`2GB`, `512MB` or `1.5 GB` as a number of bytes."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", text.strip(), re.IGNORECASE)
+    size = float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " ") if found else 0.0
+    if size < SMALLEST_MEMORY:
+        raise UsageError(f"--memory {text}: a size of at least 100MB is needed, such as 500MB or 2GB")
+    return int(size)
 
 
 def _levels(texts: list[str]) -> dict[str, list[str]]:
@@ -489,6 +553,7 @@ def _again() -> str:
 
 def main() -> None:
     """Run a command; a user's mistake ends with its text and code, never with a traceback."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except Interrupted as error:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from kdrun.errors import UsageError
 from kdrun.files import write_text
-from kdrun.store.runs import FILE_NAME, Store
+from kdrun.store.database import FILE_NAME
+from kdrun.store.runs import Store
 from kdrun.study.load import study_text
 from kdrun.study.register import Registration
 from kdrun.study.schema import Study

@@ -10,13 +10,18 @@ from kdrun.records import GradientCheck, Outcome, Run
 
 @dataclass(frozen=True)
 class Work:
-    """What is about to run: all planned runs, those that are to do now, outcomes that are stored, worker processes."""
+    """What is about to run.
+
+    All planned runs, those that are to do now, outcomes that are stored, the number of workers, and the bytes of memory
+    that each may use, where that is known.
+    """
 
     planned: Sequence[Run]
     todo: Sequence[Run]
     stored: Mapping[str, Outcome]
     workers: int
     response: str
+    memory: int | None = None
 
 
 class Listener:

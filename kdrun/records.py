@@ -9,6 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+# Stands between what went wrong with a run and what it had printed until then.
+PRINTED = "\n\n--- printed last ---\n"
+
 Kind = Literal["treatment", "teacher", "comparator"]
 Status = Literal["done", "failed", "diverged", "missing"]
 
@@ -64,6 +67,12 @@ class Outcome:
     history: Mapping[str, History] = field(default_factory=dict)
     seconds: float = 0.0
     error: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The line of `error` that says most: the last one of a traceback, not of what was printed before it."""
+        lines = self.error.partition(PRINTED)[0].strip().splitlines()
+        return lines[-1].strip() if lines else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,14 @@ from kdrun.errors import UsageError
 from kdrun.folder import REGISTRATION_FILE, SEALS, STUDY_FILE, read_registration
 from kdrun.records import GradientCheck, Outcome, Run
 from kdrun.report.manifest import manifest
-from kdrun.store.runs import FILE_NAME, Store
+from kdrun.store.database import FILE_NAME
+from kdrun.store.runs import Store
 from kdrun.study.load import load_study, study_text
 from kdrun.study.plan import Plan, plan, study_digest
 from kdrun.study.register import CRITERIA, HYPOTHESES, Registration
 from kdrun.study.schema import Study
 from kdrun.study.selection import PLACKETT_BURMAN
+from kdrun.tasks.contract import ExternalTask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -231,6 +233,19 @@ class Results:
         some = ", ".join(run.run_id for run in found[:5])
         raise UsageError(f"{self.folder}: {len(found)} runs have an id that begins with {prefix!r}: {some}, …")
 
+    def failed(self) -> list[tuple[Run, Outcome]]:
+        """The planned runs that failed, in order."""
+        if not self.has_runs:
+            return []
+        pairs = [(run, self.stored.outcomes.get(run.run_id)) for run in self.plan.runs]
+        return [(run, outcome) for run, outcome in pairs if outcome is not None and outcome.status == "failed"]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every run of the plan is done or diverged."""
+        outcomes = self.stored.outcomes
+        return all(run.run_id in outcomes and outcomes[run.run_id].status != "failed" for run in self.plan.runs)
+
     def missed_teachers(self) -> list[str]:
         """One sentence for each teacher that missed its acceptance."""
         if not self.has_runs:
@@ -352,7 +367,7 @@ def layout_of(study: Study) -> Layout:
 
     declared = {response.name: response for response in study.responses}
     responses = []
-    for name in study.task.responses:
+    for name in study.measured:
         if name in declared:
             entry = declared[name]
             stand_in = entry.diverged.value if entry.diverged else None
@@ -365,9 +380,16 @@ def layout_of(study: Study) -> Layout:
         responses=tuple(responses),
         judged=tuple(declared),
         ratios=study.task.ratios if study.teacher is not None else (),
-        shared=tuple(name for name, factor in study.factors.items() if factor.key[0] in SHARED_SECTIONS),
+        shared=_shared(study),
         screening=study.design.fraction == PLACKETT_BURMAN,
     )
+
+
+def _shared(study: Study) -> tuple[str, ...]:
+    """The factors whose levels treatments of a replicate share; code of the user's own shares nothing but its seed."""
+    if isinstance(study.task, ExternalTask):
+        return ()
+    return tuple(name for name, factor in study.factors.items() if factor.key[0] in SHARED_SECTIONS)
 
 
 def missed(study: Study, run: Run, outcome: Outcome | None) -> str | None:

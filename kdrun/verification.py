@@ -17,8 +17,8 @@ from typing import Any
 
 from kdrun.engine.local import processes, worker_count
 from kdrun.engine.run import Finished
-from kdrun.engine.schedule import Schedule, carry_out, finished_of
-from kdrun.engine.sources import computing_sources
+from kdrun.engine.schedule import Coordinator, Schedule, finished_of
+from kdrun.engine.sources import SourcesOfRuns
 from kdrun.errors import Interrupted, UsageError
 from kdrun.listener import Listener, Work
 from kdrun.records import Outcome, Run
@@ -26,8 +26,9 @@ from kdrun.report.manifest import environment
 from kdrun.report.text import counted
 from kdrun.report.verify import RunAgain, Verification, difference_sentence
 from kdrun.results import MANIFEST_FILE, Results, missed
+from kdrun.store.database import FILE_NAME
 from kdrun.store.digest import DigestRow, parameters_digest, responses_text, results_digest
-from kdrun.store.runs import FILE_NAME, Store
+from kdrun.store.runs import Store
 
 DEFAULT_SAMPLE = 10
 FINISHED = ("done", "diverged")
@@ -87,11 +88,16 @@ def run_again(
     held: Mapping[str, Finished],
     workers: int,
     may_serve: Callable[[Run, Outcome], bool] = lambda run, outcome: True,
+    folder: Path | None = None,
 ) -> Generator[tuple[Run, Outcome], None, None]:
-    """Do runs in fresh worker processes; what they need is `held`, or among them. Outcomes come as they finish."""
-    workers = min(workers, len(runs))
-    with processes(workers) as executor:
-        yield from carry_out(executor, Schedule(runs, dict(held), may_serve), in_flight=2 * workers)
+    """Do runs in fresh worker processes; what they need is `held`, or among them. Outcomes come as they finish.
+
+    `folder` is where code of the user's own stands.
+    """
+    with processes(min(workers, len(runs)), folder) as engine:
+        coordinator = Coordinator(engine.executor, Schedule(runs, dict(held), may_serve), engine.slots)
+        for pairs in coordinator.outcomes():
+            yield from pairs
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,7 @@ class _Todo:
     held: Mapping[str, Finished] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
     same_sources: bool | None = None
+    folder: Path | None = None
     notes: tuple[str, ...] = ()
     tells_runs: bool = True
     tells_networks: bool = True
@@ -134,8 +141,15 @@ def _stored(found: Results, store: Store, sample: int | None) -> _Todo:
         made_with=store.fact("environment", {}),
         held=held,
         kept={run.run_id: _network(store, run.run_id) for run in runs if run.run_id in with_networks},
-        same_sources=set(store.sources()) == {computing_sources()},
+        same_sources=_same_sources(store, chosen, Path(store.fact("folder", "."))),
+        folder=Path(store.fact("folder", ".")),
     )
+
+
+def _same_sources(store: Store, chosen: Sequence[Run], folder: Path) -> bool:
+    """Whether the sources that made the chosen runs are those that are here now."""
+    made_by, sources = store.made_by(), SourcesOfRuns(folder)
+    return all(made_by.get(run.run_id) == sources.fingerprint(run) for run in chosen)
 
 
 def _committed(found: Results, sample: int | None) -> _Todo:
@@ -291,7 +305,7 @@ def _read(store: Store, run_id: str) -> Outcome | None:
 def _table_rows(found: Results) -> dict[str, DigestRow] | None:
     """What the table of runs tells, with the missing ones; None where there is no table."""
     path = found.folder / TABLE
-    names = found.study.task.responses
+    names = found.study.measured
     try:
         if path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
@@ -362,7 +376,7 @@ def _run_all(found: Results, todo: _Todo, workers: int, listener: Listener) -> d
     work = Work(todo.runs, todo.runs, {}, min(workers, len(todo.runs)), found.study.responses[0].name)
     listener.starting(work)
     try:
-        with closing(run_again(todo.runs, todo.held, workers, _may_serve(found, todo))) as outcomes:
+        with closing(run_again(todo.runs, todo.held, workers, _may_serve(found, todo), todo.folder)) as outcomes:
             for run, outcome in outcomes:
                 listener.finished(run, outcome)
                 if not _is_finished(run, todo.rows):

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 import kdrun
-from kdrun.engine import schedule
+from kdrun.engine import run as engine_run
 from kdrun.engine.run import execute
 from kdrun.errors import Interrupted, UsageError
 from kdrun.listener import Listener, Work
@@ -194,7 +194,7 @@ def test_diverged_runs_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             return Outcome(run.run_id, "diverged", error="the loss of epoch 3 is nan")
         return execute(run, needed)
 
-    monkeypatch.setattr(schedule, "execute", diverge_at_times)
+    monkeypatch.setattr(engine_run, "execute", diverge_at_times)
     found = verify(tiny_results(tmp_path), everything=True)
     assert found.equal
     assert Counter(item.now.status for item in found.runs) == {"done": 8, "diverged": 4}
@@ -258,7 +258,7 @@ def test_runs_that_cannot_be_done_any_more_are_no_equals(tmp_path: Path, monkeyp
     def fail(run: Run, needed: tuple[Any, ...]) -> Outcome:
         return Outcome(run.run_id, "failed", error="Traceback\nMemoryError: too much")
 
-    monkeypatch.setattr(schedule, "execute", fail)
+    monkeypatch.setattr(engine_run, "execute", fail)
     found = verify(folder, everything=True)
     teachers = {run.run_id for run in found.chosen if run.kind == "teacher"}
     assert differing(found).keys() == teachers

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from kdrun import api, verification
+from kdrun.engine.local import Engine
+from kdrun.engine.workers import UNLIMITED, Limits
 from kdrun.study.load import load_study
 
 TINY = """
@@ -36,13 +38,14 @@ class AtOnce(Executor):
 
     def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        future.set_result(function(*arguments, **named))
+        result = function(*arguments, **named)
+        future.set_result(list(result) if isinstance(result, Iterator) else result)
         return future
 
 
 @contextmanager
-def in_this_process(workers: int) -> Iterator[Executor]:
-    yield AtOnce()
+def in_this_process(workers: int, folder: Path | None = None, limits: Limits = UNLIMITED) -> Iterator[Engine]:
+    yield Engine(AtOnce(), lambda: workers)
 
 
 @contextmanager

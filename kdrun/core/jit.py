@@ -73,9 +73,8 @@ def holds_no_kernels() -> bool:
     return not JIT_DISABLED and next(CACHE_FOLDER.rglob("*.nbi"), None) is None
 
 
-def _sources_beside(function: Function) -> Path:
-    """Where helpers of a kernel may stand beside the core: its room of kdrun, else its package, else its file."""
-    path = Path(function.__code__.co_filename).resolve()
+def sources_beside(path: Path) -> Path:
+    """Where helpers of what stands in a file may stand: its room of kdrun, else its package, else the file itself."""
     folder = path.parent
     if not (folder / "__init__.py").is_file():
         return path
@@ -99,7 +98,7 @@ def kernel(function: Function) -> Function:
         return function
     # Numba reads the setting while it decorates; whoever else uses Numba in this process keeps a setting of their own.
     before = numba_config.CACHE_DIR
-    numba_config.CACHE_DIR = str(_cache_folder_of(_sources_beside(function)))
+    numba_config.CACHE_DIR = str(_cache_folder_of(sources_beside(Path(function.__code__.co_filename).resolve())))
     try:
         compiled: Function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(function)
     finally:

@@ -125,3 +125,16 @@ class Stream:
         largest = float(np.nextafter(kind(high), kind(low)))
         uniform_steps(self.key, np.uint64(first), words, low, high, largest, out)
         return out.reshape(steps, *shape)
+
+
+def outside_seed(seed: int, replicate: int) -> int:
+    """The seed, 0 ≤ s < 2³², of random numbers that are not kdrun's own, such as those of a user's training code.
+
+    Replicates up to 2³² of one study have different seeds: four Feistel rounds on the halves of the replicate's number,
+    (l, r) ← (r, l ⊕ h(round, r)), h the first 16 bits of a SHA-256, are a permutation (Luby and Rackoff, 1988).
+    """
+    left, right = divmod(replicate % 2**32, 2**16)
+    for step in range(4):
+        mixed = hashlib.sha256(f"kdrun:{seed}:outside:{step}:{right}".encode()).digest()
+        left, right = right, left ^ int.from_bytes(mixed[:2], "little")
+    return left * 2**16 + right

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, wait
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from kdrun.core.random import Stream
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import recipe_of
+from kdrun.engine.workers import WorkerLost
 from kdrun.errors import KdrunError
 from kdrun.factors.contract import (
     Array,
@@ -168,10 +169,10 @@ def checked_by(
             wait([executor.submit(compile_kernels, combinations, dtype) for dtype in ("float64", "float32")])
         futures = [executor.submit(_rows, combination, single_tolerance) for combination in combinations]
         return [row for future in futures for row in future.result()]
-    except BrokenExecutor:
+    except WorkerLost as lost:
         raise KdrunError(
-            "a worker process ended before its time, perhaps for want of memory, while gradients were checked; nothing"
-            " was trained"
+            f"gradients were being checked, and {lost.text}; nothing was trained"
+            + (f"\n{lost.printed}" if lost.printed else "")
         ) from None
 
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-from kdrun.errors import UsageError
+from kdrun.engine.memory import fair_share
+from kdrun.engine.workers import UNLIMITED, Limits, Workers
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What does runs: an executor, and how many calls it does at a time.
+
+    `memory` is what a worker may use, `peak_memory` what one has used, in bytes; None where that is not known.
+    """
+
+    executor: Executor
+    slots: Callable[[], int]
+    memory: int | None = None
+    peak_memory: Callable[[], int | None] = lambda: None
 
 
 def worker_count(workers: int | None) -> int:
@@ -19,36 +33,19 @@ def worker_count(workers: int | None) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole process group; only the coordinator answers it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _warm_up() -> None:
-    """Import what runs need, so that the first run of a worker does not wait for it."""
-    import kdrun.engine.run  # noqa: F401
-
-
 @contextmanager
-def processes(workers: int) -> Iterator[Executor]:
-    """A pool of fresh worker processes. They end with the block: at once where it ends in an error."""
-    if multiprocessing.parent_process() is not None:
-        raise UsageError('a worker process cannot start others; call kdrun.run below `if __name__ == "__main__":`')
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
-    for _ in range(workers):
-        executor.submit(_warm_up)
+def processes(workers: int, folder: Path | None = None, limits: Limits = UNLIMITED) -> Iterator[Engine]:
+    """Fresh worker processes. They end with the block: at once where it ends in an error.
+
+    `folder` is the study's, where code of the user's own is found and works; it is found in the current folder too.
+    Where `limits` name no memory, each worker may use its share of what there is.
+    """
+    memory = limits.memory if limits.memory is not None else fair_share(workers)
+    folders = [str(place.resolve()) for place in (folder, Path.cwd()) if place is not None]
+    executor = Workers(workers, folders, Limits(limits.seconds, memory))
     try:
-        yield executor
+        yield Engine(executor, lambda: workers, memory=memory, peak_memory=lambda: executor.peak_memory)
     except BaseException:
-        _stop(executor)
+        executor.shutdown(cancel_futures=True)
         raise
     executor.shutdown()
-
-
-def _stop(executor: ProcessPoolExecutor) -> None:
-    """End the workers without waiting for the runs that they are in."""
-    workers = list((executor._processes or {}).values())
-    executor.shutdown(wait=False, cancel_futures=True)
-    for worker in workers:
-        worker.terminate()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from kdrun.core.parameters import ParameterSet
-from kdrun.core.random import Stream
+from kdrun.core.random import Stream, outside_seed
+from kdrun.engine import output
 from kdrun.engine.coded import Coded, trained_arrays
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
@@ -20,10 +23,10 @@ from kdrun.engine.recipe import Recipe, recipe_of
 from kdrun.engine.train import Diverged, Series, Trainer
 from kdrun.factors.contract import Arrays, Comparator, LearningRateSchedule, Level, Optimizer
 from kdrun.models.contract import Network
-from kdrun.records import History, Outcome, Run
-from kdrun.study.choice import LevelChoice
+from kdrun.records import PRINTED, History, Outcome, Run
+from kdrun.study.choice import LevelChoice, TaskChoice
 from kdrun.study.schema import Sections, Student, student_families
-from kdrun.tasks.contract import TrainingTask
+from kdrun.tasks.contract import ExternalTask, RunFailed, TrainingTask
 
 DTYPE = np.dtype(np.float32)
 
@@ -37,12 +40,27 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Job:
+    """A run to do, and the finished ones that it needs."""
+
+    run: Run
+    needed: tuple[Finished, ...] = ()
+
+
+@dataclass(frozen=True)
 class _Trained:
     """What training gives: measured responses, the arrays to keep, and series."""
 
     responses: Mapping[str, float]
-    parameters: Arrays
-    history: Mapping[str, History]
+    parameters: Arrays = field(default_factory=dict)
+    history: Mapping[str, History] = field(default_factory=dict)
+
+
+def execute_all(jobs: Sequence[Job]) -> Iterator[Outcome]:
+    """Do some runs, one after another."""
+    for job in jobs:
+        yield execute(job.run, job.needed)
+        output.forget()
 
 
 def execute(run: Run, needed: tuple[Finished, ...]) -> Outcome:
@@ -52,13 +70,47 @@ def execute(run: Run, needed: tuple[Finished, ...]) -> Outcome:
         trained = _MAKERS[run.kind](run, needed)
     except Diverged as error:
         return Outcome(run.run_id, "diverged", seconds=time.perf_counter() - start, error=str(error))
-    except Exception:
-        return Outcome(run.run_id, "failed", seconds=time.perf_counter() - start, error=traceback.format_exc())
+    # A program may leave by sys.exit, which would end the worker.
+    except (Exception, SystemExit) as error:
+        return Outcome(run.run_id, "failed", seconds=time.perf_counter() - start, error=_what_went_wrong(error))
     seconds = time.perf_counter() - start
     unbounded = [name for name, value in trained.responses.items() if not math.isfinite(value)]
     if unbounded:
         return Outcome(run.run_id, "diverged", seconds=seconds, error=f"{', '.join(unbounded)}: not finite")
-    return Outcome(run.run_id, "done", trained.responses, dict(trained.parameters), trained.history, seconds)
+    return Outcome(run.run_id, "done", trained.responses, dict(trained.parameters), dict(trained.history), seconds)
+
+
+def look(task: Mapping[str, Any], folder: str) -> None:
+    """Find the user's own code of a task, without a run; `RunFailed` says why it cannot be."""
+    found = TaskChoice().read(dict(task))
+    assert isinstance(found, ExternalTask)
+    try:
+        found.look(Path(folder))
+    except RunFailed:
+        raise
+    except (Exception, SystemExit) as error:
+        trace = traceback.extract_tb(_outside_kdrun(error.__traceback__))
+        frames = [frame for frame in trace if not frame.filename.startswith("<frozen")]
+        place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+        raise RunFailed(f"importing the code of the task failed: {type(error).__name__}: {error}{place}") from None
+
+
+def _what_went_wrong(error: BaseException) -> str:
+    """The traceback, from where code of the user's own begins, and the end of what was printed."""
+    if isinstance(error, RunFailed):
+        text = str(error)
+    else:
+        text = "".join(traceback.format_exception(type(error), error, _outside_kdrun(error.__traceback__)))
+    printed = output.printed()
+    return f"{text.rstrip()}{PRINTED}{printed}" if printed else text.rstrip()
+
+
+def _outside_kdrun(trace: TracebackType | None) -> TracebackType | None:
+    """The frames from the first one on that is not kdrun's; all of them where there is no other."""
+    package, first = str(Path(__file__).parents[1]), trace
+    while first is not None and first.tb_frame.f_code.co_filename.startswith(package):
+        first = first.tb_next
+    return first or trace
 
 
 class _Setting:
@@ -97,6 +149,13 @@ def _train_teacher(run: Run, needed: tuple[Finished, ...]) -> _Trained:
     latent = network.initial_parameters(setting.stream("init"), DTYPE)
     objective = Objective(network, latent, setting.task.loss(), Recipe(), (), setting.stream)
     return _train(setting, objective, teacher.optimizer, teacher.lr_schedule, teacher.epochs)
+
+
+def _do_treatment(run: Run, needed: tuple[Finished, ...]) -> _Trained:
+    task = TaskChoice().read(dict(run.spec["task"]))
+    if isinstance(task, ExternalTask):
+        return _Trained(task.measure(outside_seed(int(run.spec["seed"]), run.replicate)))
+    return _train_student(run, needed)
 
 
 def _train_student(run: Run, needed: tuple[Finished, ...]) -> _Trained:
@@ -177,6 +236,6 @@ def _quantized(student: Student, network: Network, latent: ParameterSet, source:
 
 _MAKERS: Mapping[str, Callable[[Run, tuple[Finished, ...]], _Trained]] = {
     "teacher": _train_teacher,
-    "treatment": _train_student,
+    "treatment": _do_treatment,
     "comparator": _make_comparator,
 }

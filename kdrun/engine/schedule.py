@@ -1,15 +1,29 @@
-"""Which run may start when: a run is released as soon as the runs that it needs are done. Nothing else orders runs."""
+"""Which run may start when, and in whose company.
+
+A run is released as soon as the runs that it needs are done; nothing else orders runs. Released runs go to the workers
+in batches of about a second. A worker that dies in a batch costs the run that it was in one retry, alone; a run that a
+second worker dies of has failed.
+"""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
+from typing import Any
 
-from kdrun.engine.run import Finished, execute
+from kdrun.engine.run import Finished, Job, execute_all
+from kdrun.engine.workers import WorkerLost
 from kdrun.errors import KdrunError
-from kdrun.records import Outcome, Run
+from kdrun.records import PRINTED, Outcome, Run
+
+Pair = tuple[Run, Outcome]
+SECONDS_PER_BATCH = 1.0
+# Batches that wait behind those being done: a worker never waits for the coordinator.
+BATCHES_AHEAD = 2
+LARGEST_BATCH = 1000
 
 
 @dataclass
@@ -39,6 +53,11 @@ class Schedule:
             if not lacking:
                 heapq.heappush(self._ready, index)
 
+    @property
+    def ready(self) -> int:
+        """How many runs can start now."""
+        return len(self._ready)
+
     def next_ready(self) -> Run | None:
         """The first run of the plan that can start now."""
         return self.runs[heapq.heappop(self._ready)] if self._ready else None
@@ -62,51 +81,137 @@ class Schedule:
                 self.held.pop(need, None)
 
 
-def carry_out(executor: Executor, schedule: Schedule, in_flight: int) -> Iterator[tuple[Run, Outcome]]:
-    """Do every run that can be done, at most `in_flight` at a time; outcomes come as they finish.
+@dataclass
+class _Times:
+    """How long runs take, by what they do: one treatment's runs in all replicates take about as long."""
 
-    Closing the iterator cancels what has not started.
+    totals: dict[object, tuple[int, float]] = field(default_factory=dict)
+
+    def add(self, run: Run, outcome: Outcome) -> None:
+        for part in (_part(run), None):
+            number, seconds = self.totals.get(part, (0, 0.0))
+            self.totals[part] = (number + 1, seconds + outcome.seconds)
+
+    def expected(self, run: Run) -> float:
+        """Seconds of a run; before any has ended, so many that it is a batch by itself."""
+        number, seconds = self.totals.get(_part(run), self.totals.get(None, (1, SECONDS_PER_BATCH)))
+        return seconds / number
+
+
+def _part(run: Run) -> object:
+    return run.kind, run.treatment, run.comparator
+
+
+class Coordinator:
+    """Has an executor do every run of a schedule that can be done.
+
+    `slots` says how many calls the executor does at a time, and is asked again and again: a cluster grows and shrinks.
+    `handed` is told of the runs that are handed to it.
     """
-    running: dict[Future[Outcome], Run] = {}
-    try:
+
+    def __init__(
+        self,
+        executor: Executor,
+        schedule: Schedule,
+        slots: Callable[[], int],
+        handed: Callable[[Sequence[Run]], None] = lambda runs: None,
+    ) -> None:
+        self._executor, self._schedule, self._slots, self._handed = executor, schedule, slots, handed
+        # What an executor makes of the iterator of outcomes is their list.
+        self._running: dict[Future[Any], list[Job]] = {}
+        self._times, self._suspects = _Times(), set[str]()
+        self._alone: deque[Job] = deque()
+        self._again: deque[Job] = deque()
+
+    def outcomes(self) -> Iterator[list[Pair]]:
+        """Outcomes as they come, those of a batch together."""
         while True:
-            while len(running) < in_flight and (run := schedule.next_ready()) is not None:
-                running[_submitted(executor, run, schedule, running.values())] = run
-            if not running:
+            self._hand_out()
+            if not self._running:
                 return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=lambda item: running[item].run_id):
-                run, outcome = running.pop(future), _result(future, running.values())
-                schedule.finish(run, outcome)
-                yield run, outcome
-    finally:
-        for future in running:
+            done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=lambda item: self._running[item][0].run.run_id):
+                pairs = self._ended(future)
+                for run, outcome in pairs:
+                    self._times.add(run, outcome)
+                    self._schedule.finish(run, outcome)
+                if pairs:
+                    yield pairs
+
+    def stop(self) -> list[Pair]:
+        """End everything that is being done. Returns what had come to its end meanwhile."""
+        for future in self._running:
             future.cancel()
+        self._executor.shutdown(cancel_futures=True)
+        running, self._running = self._running, {}
+        return [pair for future, jobs in running.items() for pair in _came(future, jobs)]
+
+    def _hand_out(self) -> None:
+        slots = self._slots()
+        while len(self._running) < BATCHES_AHEAD * slots and (batch := self._batch(slots)):
+            self._handed([job.run for job in batch])
+            self._running[self._executor.submit(execute_all, batch)] = batch
+
+    def _batch(self, slots: int) -> list[Job]:
+        """Runs for about a second; towards the end fewer, so that all workers end together."""
+        if self._alone:
+            return [self._alone.popleft()]
+        most = min(LARGEST_BATCH, -(-(self._schedule.ready + len(self._again)) // (BATCHES_AHEAD * slots)))
+        batch: list[Job] = []
+        seconds = 0.0
+        while len(batch) < most and seconds < SECONDS_PER_BATCH and (job := self._next()) is not None:
+            batch.append(job)
+            seconds += self._times.expected(job.run)
+        return batch
+
+    def _next(self) -> Job | None:
+        if self._again:
+            return self._again.popleft()
+        run = self._schedule.next_ready()
+        return None if run is None else Job(run, self._schedule.needed_by(run))
+
+    def _ended(self, future: Future[Any]) -> list[Pair]:
+        """What a batch came to. Where its worker was lost, what is left of it is tried again."""
+        jobs = self._running.pop(future)
+        try:
+            return [(job.run, outcome) for job, outcome in zip(jobs, future.result(), strict=True)]
+        except WorkerLost as lost:
+            return self._after_loss(jobs, lost)
+
+    def _after_loss(self, jobs: list[Job], lost: WorkerLost) -> list[Pair]:
+        if lost.reason == "start":
+            raise KdrunError(_cannot_start(lost)) from None
+        came = len(lost.items)
+        pairs = [(job.run, outcome) for job, outcome in zip(jobs, lost.items, strict=False)]
+        if came == len(jobs):
+            return pairs
+        culprit, rest = jobs[came], jobs[came + 1 :]
+        self._again.extendleft(reversed(rest))
+        if lost.reason == "time" or culprit.run.run_id in self._suspects:
+            return [*pairs, (culprit.run, _failure(culprit.run, lost))]
+        self._suspects.add(culprit.run.run_id)
+        self._alone.append(culprit)
+        return pairs
 
 
-def _submitted(executor: Executor, run: Run, schedule: Schedule, others: Iterable[Run]) -> Future[Outcome]:
-    """A run handed to the workers, or an error where one of them is gone."""
-    try:
-        return executor.submit(execute, run, schedule.needed_by(run))
-    except BrokenExecutor:
-        raise _worker_gone(others) from None
+def _came(future: Future[Any], jobs: Sequence[Job]) -> list[Pair]:
+    """What had come of a batch when it was stopped."""
+    if future.cancelled() or not future.done():
+        return []
+    error = future.exception()
+    found = error.items if isinstance(error, WorkerLost) else () if error is not None else future.result()
+    return [(job.run, outcome) for job, outcome in zip(jobs, found, strict=False)]
 
 
-def _result(future: Future[Outcome], others: Iterable[Run]) -> Outcome:
-    """The outcome of a run, or an error where its worker is gone."""
-    try:
-        return future.result()
-    except BrokenExecutor:
-        raise _worker_gone(others) from None
+def _failure(run: Run, lost: WorkerLost) -> Outcome:
+    """The outcome of a run that workers do not survive."""
+    twice = "" if lost.reason == "time" else ", twice in fresh processes" if lost.reason == "memory" else ", twice"
+    printed = f"{PRINTED}{lost.printed}" if lost.printed else ""
+    return Outcome(run.run_id, "failed", error=f"{lost.text}{twice}{printed}")
 
 
-def _worker_gone(running: Iterable[Run]) -> KdrunError:
-    titles = "; ".join(run.title for run in running) or "the last run"
-    return KdrunError(
-        f"a worker process ended before its time, perhaps for want of memory, while these were running: {titles}. "
-        "What is finished is stored; run the same command again to go on, with fewer --workers if memory is short. "
-        'In a script, kdrun.run stands below `if __name__ == "__main__":`, for workers import the script'
-    )
+def _cannot_start(lost: WorkerLost) -> str:
+    return f"a worker process could not start: {lost.printed or lost.text}. What is finished is stored"
 
 
 def finished_of(runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> dict[str, Finished]:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from kdrun.listener import Listener, Work
 from kdrun.records import GradientCheck, Outcome, Run
-from kdrun.report.text import plain, significant
+from kdrun.report.text import counted, plain, significant
 
 SECONDS_BETWEEN_LINES = 1.0
 REFRESHES_PER_SECOND = 4
@@ -128,12 +128,13 @@ class Lines(Listener):
 def _starting_sentence(work: Work) -> str:
     stored = len({run.run_id for run in work.planned} & work.stored.keys() - {run.run_id for run in work.todo})
     kept = f", {stored} stored already" if stored else ""
-    return f"{len(work.todo)} of {len(work.planned)} runs to do on {work.workers} workers{kept}"
+    memory = f", each with up to {work.memory / 1e9:.1f} GB of memory" if work.memory is not None else ""
+    return f"{len(work.todo)} of {len(work.planned)} runs to do on {counted(work.workers, 'worker')}{memory}{kept}"
 
 
 def _result_text(outcome: Outcome, response: str) -> str:
     if outcome.status != "done":
-        return f"{outcome.status}: {plain((outcome.error.strip().splitlines() or ['no reason given'])[-1])}"
+        return f"{outcome.status}: {plain(outcome.reason or 'no reason given')}"
     return f"{response} {outcome.responses.get(response, float('nan')):.3g} in {outcome.seconds:.2g} s"
 
 

@@ -1,16 +1,15 @@
 """The truth about a study: `runs.sqlite`, one row per run with all that came of it.
 
-Outcomes are committed in whole transactions in WAL mode: a process that dies loses at most what it had not yet
-committed, and never leaves half a row. One thread uses one store.
+Outcomes are committed in whole transactions: a process that dies loses at most what it had not yet committed, and never
+leaves half a row. Runs that are handed to workers stand in a table of their own, which their outcomes remove; what is
+in it when nobody works on the folder died while running, and is missing. One thread uses one store.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -29,45 +28,11 @@ from kdrun.store.arrays import (
     history_from_bytes,
     npz_bytes,
 )
+from kdrun.store.database import FILE_NAME, connected, created, damaged, writing
 from kdrun.store.digest import DigestRow, parameters_digest, responses_text, results_digest
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FILE_NAME = "runs.sqlite"
-SCHEMA_VERSION = 1
-
-# Bulky columns stand last: a scan that does not ask for them does not read their pages.
-SCHEMA = """
-CREATE TABLE runs (
-  run_id TEXT PRIMARY KEY,
-  kind TEXT NOT NULL CHECK (kind IN ('treatment', 'teacher', 'comparator')),
-  treatment INTEGER,
-  replicate INTEGER NOT NULL,
-  comparator TEXT,
-  levels TEXT NOT NULL,
-  needs TEXT NOT NULL,
-  status TEXT NOT NULL CHECK (status IN ('done', 'failed', 'diverged')),
-  responses TEXT NOT NULL,
-  parameters_sha256 TEXT NOT NULL,
-  seconds REAL NOT NULL,
-  error TEXT NOT NULL,
-  sources TEXT NOT NULL,
-  finished TEXT NOT NULL,
-  spec TEXT NOT NULL,
-  history BLOB NOT NULL,
-  parameters BLOB
-) STRICT;
-CREATE TABLE gradient_checks (
-  position INTEGER PRIMARY KEY,
-  name TEXT NOT NULL,
-  dtype TEXT NOT NULL,
-  parameters INTEGER NOT NULL,
-  max_relative_error REAL,
-  tolerance REAL NOT NULL
-) STRICT;
-CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-"""
 
 # Rows that are read at once; what is not asked for is the same nothing everywhere. Both for the sake of memory.
 MANY = 5_000
@@ -99,14 +64,7 @@ class Store:
         path = folder / FILE_NAME
         if path.exists():
             raise UsageError(f"{path}: there are runs already; open them, or start over with --fresh")
-        folder.mkdir(parents=True, exist_ok=True)
-        # Made under another name, so that a process killed here leaves no database without tables behind.
-        temporary = folder / f".{FILE_NAME}.{os.getpid()}.tmp"
-        temporary.unlink(missing_ok=True)
-        with contextlib.closing(sqlite3.connect(temporary)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        temporary.replace(path)
+        created(path)
         return cls.open(folder)
 
     @classmethod
@@ -115,10 +73,7 @@ class Store:
         path = folder / FILE_NAME
         if not path.is_file():
             raise UsageError(f"{folder}: there is no {FILE_NAME}, so this folder holds no runs")
-        _read_ahead(path)
-        with _database_errors(path):
-            connection = _checked_connection(path, read_only)
-        return cls(connection, path)
+        return cls(connected(path, read_only), path)
 
     def close(self) -> None:
         """Close the file; SQLite then folds its log into it."""
@@ -131,25 +86,66 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        # What looked sound when it was opened may still be found damaged where it is read.
+        if isinstance(error, sqlite3.DatabaseError):
+            raise UsageError(damaged(self.path, str(error))) from error
 
-    def commit(self, pairs: Iterable[tuple[Run, Outcome]], keep_parameters: bool = True, sources: str = "") -> None:
-        """Store outcomes, all or none; an earlier outcome of the same run is replaced.
+    def commit(
+        self,
+        pairs: Iterable[tuple[Run, Outcome]],
+        keep_parameters: bool = True,
+        sources: Callable[[Run], str] = lambda run: "",
+    ) -> None:
+        """Store outcomes, all or none; an earlier outcome of the same run is replaced, and it is running no longer.
 
-        The digest of trained parameters is stored even where the parameters are not.
+        The digest of trained parameters is stored even where the parameters are not. `sources` gives the fingerprint of
+        what made a run.
         """
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        rows = [_row(run, outcome, keep_parameters, sources, finished) for run, outcome in pairs]
-        with self._connection:
+        finished = _now()
+        rows = [_row(run, outcome, keep_parameters, sources(run), finished) for run, outcome in pairs]
+        with writing(self._connection, self.path):
             self._connection.executemany(INSERT, rows)
+            self._connection.executemany("DELETE FROM running WHERE run_id = ?", [row[:1] for row in rows])
+
+    def hand_out(self, runs: Iterable[Run]) -> None:
+        """Remember that workers are given some runs."""
+        now = _now()
+        with writing(self._connection, self.path):
+            rows = [(run.run_id, now) for run in runs]
+            self._connection.executemany("INSERT OR REPLACE INTO running VALUES (?, ?)", rows)
+
+    def without_response(self, name: str) -> set[str]:
+        """Ids of the runs that are done without a response of this name, which is letters, digits and _."""
+        query = "SELECT run_id FROM runs WHERE status = 'done' AND json_type(responses, ?) IS NULL"
+        return {run_id for (run_id,) in self._connection.execute(query, (f'$."{name}"',))}
+
+    def running(self) -> dict[str, str]:
+        """When each run was handed to a worker whose outcome is not stored yet, by run id."""
+        return dict(self._connection.execute("SELECT run_id, since FROM running"))
+
+    def forget_running(self) -> None:
+        """Nothing is running: what was is missing."""
+        with writing(self._connection, self.path):
+            self._connection.execute("DELETE FROM running")
+
+    def keep_sources(self, fingerprint: str, files: Mapping[str, str]) -> None:
+        """Keep what a fingerprint of sources is made of: a hash of each file, by its name."""
+        with writing(self._connection, self.path):
+            self._connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", (fingerprint, _json(files)))
+
+    def sources(self) -> dict[str, dict[str, str]]:
+        """Hashes of files by name, of every fingerprint that is known."""
+        found = self._connection.execute("SELECT fingerprint, files FROM sources")
+        return {fingerprint: json.loads(files) for fingerprint, files in found}
 
     def drop_parameters(self, run_ids: Iterable[str]) -> None:
         """Remove the trained networks of runs; their digests stay."""
-        with self._connection:
+        with writing(self._connection, self.path):
             self._connection.execute(f"UPDATE runs SET parameters = NULL WHERE {CHOSEN}", (_ids(run_ids),))
 
-    def sources(self) -> dict[str, int]:
-        """How many runs were made by which sources."""
-        return dict(self._connection.execute("SELECT sources, count(*) FROM runs GROUP BY sources"))
+    def made_by(self) -> dict[str, str]:
+        """The fingerprint of the sources that made each stored run, by run id."""
+        return dict(self._connection.execute("SELECT run_id, sources FROM runs"))
 
     def with_parameters(self) -> set[str]:
         """Ids of the runs whose trained networks are stored."""
@@ -237,7 +233,7 @@ class Store:
             (position, row.name, row.dtype, int(row.parameters), float(row.max_relative_error), float(row.tolerance))
             for position, row in enumerate(rows)
         ]
-        with self._connection:
+        with writing(self._connection, self.path):
             self._connection.execute("DELETE FROM gradient_checks")
             self._connection.executemany("INSERT INTO gradient_checks VALUES (?, ?, ?, ?, ?, ?)", values)
 
@@ -252,7 +248,7 @@ class Store:
 
     def set_fact(self, key: str, value: Any) -> None:
         """Keep one piece of JSON data under a key."""
-        with self._connection:
+        with writing(self._connection, self.path):
             self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, json.dumps(value)))
 
     def facts(self) -> dict[str, Any]:
@@ -265,75 +261,8 @@ class Store:
         return default if row is None else json.loads(row[0])
 
 
-def _read_ahead(path: Path) -> None:
-    """Read the file once from end to end: the check then finds its pages in memory.
-
-    It walks them in the order of the tree; from a cold disk that took 3 to 40 s for 200 MB, against 0.7 s this way.
-    """
-    with path.open("rb") as file:
-        while file.read(1 << 20):
-            pass
-
-
-@contextlib.contextmanager
-def _database_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise UsageError(f"{path}: the database cannot be opened: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise UsageError(_damaged(path, str(error))) from error
-
-
-def _damaged(path: Path, found: str) -> str:
-    return (
-        f"{path}: the database is damaged, or is none ({found}). Put back a copy of it, or delete the file and run"
-        " the study again: runs are made again with the same bits"
-    )
-
-
-def _checked_connection(path: Path, read_only: bool) -> sqlite3.Connection:
-    connection = _connect(path, read_only)
-    try:
-        _check(connection, path)
-        if not read_only:
-            # A crash of the process loses nothing; one of the machine may lose the last runs, which are made again.
-            connection.execute("PRAGMA synchronous = NORMAL")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
-    """A reader opens the file for writing too, and then promises not to: only so is the log cleared away after it."""
-    uri = path.absolute().as_uri()
-    connection = sqlite3.connect(f"{uri}?mode=rw", uri=True, timeout=60)
-    if not read_only:
-        return connection
-    try:
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        # A folder that nobody can write to holds no log either, so the file alone is the whole database.
-        connection.close()
-        connection = sqlite3.connect(f"{uri}?immutable=1", uri=True)
-    return connection
-
-
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise UsageError(
-            f"{path}: written by a newer kdrun (its format is {version}, this one reads up to {SCHEMA_VERSION});"
-            " update kdrun"
-        )
-    problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if problem != "ok":
-        raise UsageError(_damaged(path, problem))
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if version == 0 or not {"runs", "gradient_checks", "facts"} <= tables:
-        raise UsageError(_damaged(path, "it holds no table of runs"))
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _batches(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:

@@ -22,6 +22,7 @@ from kdrun.study.wording import Problem, did_you_mean, listed, nearest, shown
 SECTIONS = ("task", "model", "teacher", "student")
 _LONGEST_TEXT = 200
 _MOST_LEVELS = 1000
+_CHANGES_NO_RUN: dict[Path, str] = {("teacher", "accept"): "judges teachers", ("task", "timeout"): "ends runs"}
 _COLUMNS = {
     "run_id",
     "kind",
@@ -111,7 +112,7 @@ def read_factors(data: Any) -> tuple[dict[str, Factor], list[Problem]]:
     problems: list[Problem] = []
     for name, body in data.items():
         place: Path = ("factors", name)
-        problems += [Problem(place, text, on_key=True) for text in _name_mistakes(name)]
+        problems += [Problem(place, text, on_key=True) for text in name_mistakes(name, "factor")]
         factor, found = _read_family(name, body) if name in factor_families() else _read_sets(name, body)
         problems += [Problem((*place, *item.path), item.text, item.on_key) for item in found]
         if factor is not None:
@@ -122,11 +123,12 @@ def read_factors(data: Any) -> tuple[dict[str, Factor], list[Problem]]:
     return factors, problems + conflicts
 
 
-def _name_mistakes(name: str) -> Iterator[str]:
+def name_mistakes(name: str, noun: str) -> Iterator[str]:
+    """What is wrong with the name of a factor or response, which is a column of the tables."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
-        yield f"found {shown(name)}; the name of a factor has 1 to 64 letters, digits and _, and starts with a letter"
+        yield f"found {shown(name)}; the name of a {noun} has 1 to 64 letters, digits and _, and starts with a letter"
     elif name in _COLUMNS:
-        yield f"{name!r} is another column of the tables; give the factor another name"
+        yield f"{name!r} is another column of the tables; give the {noun} another name"
 
 
 def _read_family(name: str, body: Any) -> tuple[Factor | None, list[Problem]]:
@@ -183,8 +185,8 @@ def _sets_key(text: Any) -> tuple[Path, str]:
         return (), str(error)
     if key[0] not in SECTIONS or len(key) < 2:
         return (), _not_in_a_section(key)
-    if key[:2] == ("teacher", "accept"):
-        return (), "teacher.accept judges teachers and changes no run; a factor cannot set it"
+    if key[:2] in _CHANGES_NO_RUN:
+        return (), f"{dotted(key[:2])} {_CHANGES_NO_RUN[key[:2]]} and changes no run; a factor cannot set it"
     return key, ""
 
 

@@ -371,7 +371,7 @@ def load_study(
         mistakes += [(place, text) for place, text in found if place not in blamed]
     if mistakes:
         raise StudyError([Mistake(str(place), text) for place, text in sorted(mistakes, key=lambda item: item[0])])
-    return study
+    return study.found_in(File(path).parent)
 
 
 def _numbers(**numbers: int | None) -> list[Override]:

@@ -54,7 +54,7 @@ def _slot(field: FieldInfo) -> LevelChoice | None:
 def changed(value: Any) -> Any:
     """`value` without what equals its default, so that a key that joins with a default changes nothing.
 
-    Names of classes stay, but for the default level of a slot.
+    Names of classes stay, but for the default level of a slot; fields that change no run are left out.
     """
     if isinstance(value, BaseModel):
         return _naming(value) | _changed_fields(value, None)
@@ -69,9 +69,15 @@ def _changed_fields(model: BaseModel, usual: BaseModel | None) -> dict[str, Any]
     for name, field in type(model).model_fields.items():
         default = getattr(usual, name) if usual is not None else field.get_default(call_default_factory=True)
         value = getattr(model, name)
-        if value != default or field.is_required():
+        if (value != default or field.is_required()) and identifies(field):
             fields[name] = _difference(value, default, field)
     return fields
+
+
+def identifies(field: FieldInfo) -> bool:
+    """Whether a field is part of what makes a run the same run."""
+    extra = field.json_schema_extra
+    return not isinstance(extra, dict) or extra.get("identifies", True) is not False
 
 
 def _difference(value: Any, default: Any, field: FieldInfo) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
@@ -210,6 +211,7 @@ class Study(Sections):
         "seed", "responses", "comparators", "gradcheck", "criteria", "hypotheses", "keep",
     )  # fmt: skip
 
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _given: Mapping[tuple[str | int, ...], Any] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any) -> None:
@@ -220,6 +222,21 @@ class Study(Sections):
     def name(self) -> str:
         """The name of the study."""
         return self.study
+
+    @property
+    def folder(self) -> Path:
+        """Where the study file stands, and the code that it names; the current folder for one without a file."""
+        return self._folder
+
+    def found_in(self, folder: Path) -> Study:
+        """The same study, which stands in a folder."""
+        self._folder = folder.resolve()
+        return self
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The responses that tables show: those that the task declares, else those that the study judges."""
+        return tuple(self.task.responses) or tuple(response.name for response in self.responses)
 
     def resolved(self) -> dict[str, Any]:
         """The study as plain data with every default written out; read again, it gives the same plain data and runs.

@@ -9,7 +9,7 @@ from kdrun.factors import discover
 from kdrun.factors.contract import Named
 from kdrun.study.choice import LevelChoice, TaskChoice
 from kdrun.study.claim_ties import claim_problems
-from kdrun.study.factor import Factor, same_value, text_of
+from kdrun.study.factor import Factor, name_mistakes, same_value, text_of
 from kdrun.study.paths import MISSING, Path, get
 from kdrun.study.selection import design_problems
 from kdrun.study.wording import Problem, listed, shown, unknown
@@ -18,6 +18,7 @@ from kdrun.study.wording import Problem, listed, shown, unknown
 def loose_ends(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> Iterator[Problem]:
     """Everything that is wrong between keys. Keys that are malformed in themselves are passed over."""
     yield from _responses(data)
+    yield from _response_names(data)
     yield from _accept(data)
     yield from _columns(data, factors)
     yield from design_problems(data, factors)
@@ -61,6 +62,15 @@ def _responses(data: Mapping[str, Any]) -> Iterator[Problem]:
         seen.add(name)
     for path, item in items(data, "responses"):
         yield from _stand_in(path, get(item, ("scale",)), get(item, ("diverged", "value")))
+
+
+def _response_names(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Responses that only runs declare are columns of the tables by the names that the study gives them."""
+    if _task(data) is None or _measured(data):
+        return
+    for path, name in _texts(data, "responses", "name"):
+        for text in name_mistakes(name, "response"):
+            yield Problem(path, text)
 
 
 def _stand_in(path: Path, scale: Any, value: Any) -> Iterator[Problem]:
@@ -159,6 +169,11 @@ def _comparators(data: Mapping[str, Any]) -> Iterator[Problem]:
     known = discover.levels("comparators") if "comparators" in discover.families() else {}
     before: list[str] = []
     seen: list[str] = []
+    task = _task(data)
+    if any(items(data, "comparators")) and task is not None and "student" not in getattr(task, "sections", ()):
+        text = f"the task {task.name!r} has no networks to compare with; remove this key"
+        yield Problem(("comparators",), text, on_key=True)
+        return
     for path, item in items(data, "comparators"):
         name = get(item, ("name",)) if isinstance(item, dict) else item
         if not isinstance(name, str) or name not in known:

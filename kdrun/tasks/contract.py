@@ -2,7 +2,7 @@
 
 A task that trains networks is a `TrainingTask`. Its parameters are the fields of the class, checked like every other
 key of a study. All data comes from random streams of the replicate (or from files that the task names), so that the
-treatments of one replicate see the same examples.
+treatments of one replicate see the same examples. An `ExternalTask` runs code of the user's own.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
 
 from numpy.typing import DTypeLike
+from pydantic import Field
 
 from kdrun.core.random import Stream
 from kdrun.factors.contract import Array, Arrays, Batch, Named, Term
@@ -107,3 +109,40 @@ class TrainingTask(Task):
         It should take no longer than a twentieth of a second, for small networks.
         """
         return None
+
+
+class RunFailed(Exception):
+    """Code of the user's own did not do what its task asks of it; the text says what, without a traceback."""
+
+
+class ExternalTask(Task):
+    """A task whose runs are code of the user's own: kdrun hands it parameters and a seed, and reads responses.
+
+    It has no network and no gradients. Which responses it measures only its runs can tell, so the study names those
+    that it judges, and a run that lacks one of them has failed.
+    """
+
+    responses: ClassVar[Mapping[str, str]] = {}
+    sections: ClassVar[frozenset[str]] = frozenset()
+
+    params: dict[str, Any] = Field(default={}, description="what the code is given; factors set task.params.KEY")
+    # It ends runs and changes none, so it is no part of what makes a run the same run.
+    timeout: float | None = Field(
+        None,
+        gt=0,
+        le=1e7,
+        description="seconds that one run may take; a run that takes longer has failed",
+        json_schema_extra={"identifies": False},
+    )
+
+    @abstractmethod
+    def look(self, folder: Path) -> None:
+        """Find the code, seen from the study's folder, without a run; `RunFailed` says what is missing."""
+
+    @abstractmethod
+    def measure(self, seed: int) -> Mapping[str, float]:
+        """Do one run, 0 ≤ seed < 2³². `RunFailed`, or whatever the code raises, makes it a failed run."""
+
+    @abstractmethod
+    def sources(self, folder: Path) -> Mapping[str, Path]:
+        """The files of code that a run depends on, by the name that people know them by. Nothing of them is run."""

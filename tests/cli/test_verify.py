@@ -26,7 +26,7 @@ def test_equal_runs_give_code_0_and_the_digest(studies: Path) -> None:
     """Progress goes to stderr; the last line says what was compared."""
     done = kdrun("verify", studies / "tiny", "--sample", 3, "--workers", 1)
     assert done.returncode == 0, done.stderr
-    assert "3 of 3 runs to do on 1 workers" in done.stderr
+    assert "3 of 3 runs to do on 1 worker" in done.stderr
     expected = "equal, bit for bit: 3 of 12 runs, run again and compared with runs.sqlite"
     assert done.stdout.splitlines()[-1].startswith(expected)
 

@@ -13,7 +13,7 @@ import pytest
 import kdrun
 from kdrun.core import jit
 from kdrun.core.jit import CACHE_FOLDER, JIT_DISABLED, sources_digest, writable_cache_folder
-from kdrun.factors.gradient.smoothstep import smoothstep_mask
+from kdrun.factors.gradient import smoothstep
 from tests.core.processes import run_python
 
 CORE = Path(jit.__file__).parent
@@ -190,7 +190,7 @@ def test_a_kernel_of_another_package_follows_its_helpers_too(tmp_path):
 
 def test_the_sources_beside_a_kernel_are_its_room_of_kdrun():
     """A change in the report recompiles nothing; a change in any level recompiles the kernels of levels."""
-    got = jit._sources_beside(smoothstep_mask if JIT_DISABLED else smoothstep_mask.py_func)
+    got = jit.sources_beside(Path(smoothstep.__file__))
     assert got == CORE.parent / "factors"
 
 

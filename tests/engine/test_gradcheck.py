@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import Executor, Future
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from kdrun.core.jit import JIT_DISABLED
 from kdrun.engine import gradcheck
 from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_by
 from kdrun.engine.probe import Probe
+from kdrun.engine.workers import WorkerLost
 from kdrun.errors import KdrunError
 from kdrun.factors import discover
 from kdrun.factors.gradient.smoothstep import Smoothstep
@@ -181,7 +182,7 @@ def test_a_worker_that_is_gone_is_said_to_be(is_cold):
 
     class Broken(InProcess):
         def submit(self, function, /, *arguments):
-            raise BrokenExecutor
+            raise WorkerLost("died", "its worker process was ended by SIGKILL")
 
     with pytest.raises(KdrunError, match="nothing was trained"):
         checked_by(Broken(), SHORT, 1e-3, is_cold)

@@ -1,10 +1,17 @@
-"""Runs are released when what they need is done, and by nothing else."""
+"""Runs are released when what they need is done, and by nothing else; what a lost worker was doing is not lost."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from typing import Any
 
-from kdrun.engine.schedule import Schedule, carry_out
+import pytest
+
+from kdrun.engine.run import Job
+from kdrun.engine.schedule import LARGEST_BATCH, Coordinator, Schedule
+from kdrun.engine.workers import WorkerLost
+from kdrun.errors import KdrunError
 from kdrun.records import Outcome, Run
 
 
@@ -12,23 +19,48 @@ def run(name: str, *needs: str) -> Run:
     return Run(run_id=name, kind="treatment", replicate=1, spec={}, needs=needs)
 
 
+def outcome(name: str, **changes: Any) -> Outcome:
+    return Outcome(name, **{"status": "done", "seconds": 10.0, **changes})
+
+
 class Immediately(Executor):
-    """Does each run when it is submitted, with the outcome that `statuses` has for it."""
+    """Does each batch when it is submitted: `do` gives the outcome of a run, or raises what the batch ends with."""
 
-    def __init__(self, statuses: dict[str, str] | None = None) -> None:
-        self.statuses, self.order, self.handed = statuses or {}, [], {}
+    def __init__(self, do: Callable[[Job], Outcome] = lambda job: outcome(job.run.run_id)) -> None:
+        self.do, self.batches, self.stopped = do, [], False
 
-    def submit(self, function, *arguments, **keywords):
-        done, needed = arguments
-        self.order.append(done.run_id)
-        self.handed[done.run_id] = [finished.run.run_id for finished in needed]
+    @property
+    def order(self) -> list[str]:
+        return [job.run.run_id for batch in self.batches for job in batch]
+
+    def submit(self, function, /, *arguments, **keywords):
+        (jobs,) = arguments
+        self.batches.append(list(jobs))
         future: Future = Future()
-        future.set_result(Outcome(done.run_id, self.statuses.get(done.run_id, "done")))
+        items: list[Outcome] = []
+        try:
+            for job in jobs:
+                items.append(self.do(job))  # noqa: PERF401 (what came before an error counts)
+            future.set_result(items)
+        except WorkerLost as lost:
+            future.set_exception(WorkerLost(lost.reason, lost.text, lost.printed, items))
         return future
 
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        self.stopped = True
 
-def order_of(runs: list[Run], executor: Immediately, serves=lambda run, outcome: True, in_flight: int = 1) -> list[str]:
-    list(carry_out(executor, Schedule(runs, {}, serves), in_flight))
+
+def serves(run: Run, outcome: Outcome) -> bool:
+    return True
+
+
+def outcomes_of(runs: Sequence[Run], executor: Executor, may_serve=serves, slots: int = 1) -> dict[str, Outcome]:
+    coordinator = Coordinator(executor, Schedule(runs, {}, may_serve), lambda: slots)
+    return {run.run_id: found for pairs in coordinator.outcomes() for run, found in pairs}
+
+
+def order_of(runs: Sequence[Run], executor: Immediately, may_serve=serves) -> list[str]:
+    outcomes_of(runs, executor, may_serve)
     return executor.order
 
 
@@ -40,49 +72,149 @@ def test_a_run_waits_for_what_it_needs():
 def test_runs_that_are_ready_keep_the_order_of_the_plan():
     """Among runs that could start, the earlier one does."""
     runs = [run("a"), run("b", "a"), run("c"), run("d", "a")]
-    assert order_of(runs, Immediately()) == ["a", "b", "c", "d"]
+    executor = Immediately(lambda job: outcome(job.run.run_id, seconds=0.0))
+    assert order_of(runs, executor) == ["a", "c", "b", "d"]
 
 
 def test_a_run_is_handed_its_needs_in_the_order_in_which_it_names_them():
     """Two teachers keep their places whichever finishes first."""
     executor = Immediately()
     order_of([run("x"), run("y"), run("student", "y", "x")], executor)
-    assert executor.handed["student"] == ["y", "x"]
+    (job,) = executor.batches[-1]
+    assert [finished.run.run_id for finished in job.needed] == ["y", "x"]
 
 
 def test_a_run_that_failed_releases_nobody():
     """Students of a failed teacher are not started, nor is what needs them."""
     runs = [run("teacher"), run("student", "teacher"), run("search", "student"), run("other")]
-    assert order_of(runs, Immediately({"teacher": "failed"})) == ["teacher", "other"]
+    executor = Immediately(
+        lambda job: outcome(job.run.run_id, status={"teacher": "failed"}.get(job.run.run_id, "done"))
+    )
+    assert order_of(runs, executor) == ["teacher", "other"]
 
 
 def test_a_teacher_that_may_not_serve_releases_nobody():
     """Missing its acceptance leaves its students undone."""
     runs = [run("teacher"), run("student", "teacher"), run("other")]
-    assert order_of(runs, Immediately(), serves=lambda run, outcome: run.run_id != "teacher") == ["teacher", "other"]
+    assert order_of(runs, Immediately(), lambda run, outcome: run.run_id != "teacher") == ["teacher", "other"]
 
 
 def test_outcomes_that_nobody_needs_any_more_are_let_go():
     """Memory does not grow with the number of finished replicates."""
-    schedule = Schedule([run("teacher"), run("a", "teacher"), run("b", "teacher")], {}, lambda run, outcome: True)
-    sizes = [len(schedule.held) for _ in carry_out(Immediately(), schedule, 1)]
+    schedule = Schedule([run("teacher"), run("a", "teacher"), run("b", "teacher")], {}, serves)
+    sizes = [len(schedule.held) for _ in Coordinator(Immediately(), schedule, lambda: 1).outcomes()]
     assert sizes == [1, 1, 0]
 
 
-def test_no_more_runs_are_in_flight_than_asked_for():
-    """An executor that never finishes is given that many runs and no more."""
+def test_long_runs_go_one_by_one_and_short_ones_in_company():
+    """A batch is about a second of work by what runs took so far; towards the end it is less."""
+    runs = [run(str(i)) for i in range(100)]
+    executor = Immediately(lambda job: outcome(job.run.run_id, seconds=0.125))
+    outcomes_of(runs, executor)
+    sizes = [len(batch) for batch in executor.batches]
+    assert sizes[:2] == [1, 1]
+    assert sizes[2:6] == [8, 8, 8, 8]
+    assert sizes[-1] == 1
+    executor = Immediately()
+    outcomes_of(runs, executor)
+    assert {len(batch) for batch in executor.batches} == {1}
 
-    class Never(Executor):
-        submitted = 0
 
-        def submit(self, function, *arguments, **keywords):
-            Never.submitted += 1
-            future: Future = Future()
-            if Never.submitted == 3:
-                future.set_result(Outcome(arguments[0].run_id, "done"))
-            return future
+def test_a_batch_has_an_end_however_short_runs_are():
+    """Workers of a cluster are not given a hundred thousand runs at once."""
+    executor = Immediately(lambda job: outcome(job.run.run_id, seconds=0.0))
+    outcomes_of([run(str(i)) for i in range(5 * LARGEST_BATCH)], executor)
+    assert max(len(batch) for batch in executor.batches) == LARGEST_BATCH
 
-    iterator = carry_out(Never(), Schedule([run(str(i)) for i in range(9)], {}, lambda run, outcome: True), 3)
-    next(iterator)
-    assert Never.submitted == 3
-    iterator.close()
+
+class Never(Executor):
+    """Begins what it is given and never ends it."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future] = []
+
+    def submit(self, function, /, *arguments, **keywords):
+        self.futures.append(Future())
+        return self.futures[-1]
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        for future in self.futures:
+            if not future.done():
+                future.set_exception(WorkerLost("stopped", "it was stopped", items=[outcome("1")]))
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_no_more_batches_are_in_flight_than_asked_for(slots):
+    """Two for each call that the executor does at a time: one being done, one waiting."""
+    executor, handed = Never(), []
+    coordinator = Coordinator(
+        executor, Schedule([run(str(i)) for i in range(99)], {}, serves), lambda: slots, handed.append
+    )
+    coordinator._hand_out()
+    assert len(executor.futures) == len(handed) == 2 * slots
+
+
+def test_what_had_ended_when_it_was_stopped_is_kept():
+    """The outcomes that a batch gave before its worker was ended are outcomes."""
+    executor = Never()
+    coordinator = Coordinator(executor, Schedule([run("1")], {}, serves), lambda: 1)
+    coordinator._hand_out()
+    executor.futures[0].set_running_or_notify_cancel()
+    assert [found.run_id for _, found in coordinator.stop()] == ["1"]
+
+
+class Deadly:
+    """Workers die of some runs, each so many times."""
+
+    def __init__(self, reason: str = "died", **times: int) -> None:
+        self.reason, self.times, self.done = reason, times, []
+
+    def __call__(self, job: Job) -> Outcome:
+        name = job.run.run_id
+        if self.times.get(name, 0):
+            self.times[name] -= 1
+            raise WorkerLost(self.reason, "its worker process was ended by SIGKILL", "said last")
+        self.done.append(name)
+        return outcome(name, seconds=0.0)
+
+
+NAMES = [f"r{i}" for i in range(40)]
+
+
+def test_a_worker_that_dies_costs_its_run_one_retry():
+    """What had come before it is not done again, and what had not is done."""
+    deadly = Deadly(r17=1)
+    found = outcomes_of([run(name) for name in NAMES], Immediately(deadly))
+    assert sorted(deadly.done) == sorted(NAMES)
+    assert {item.status for item in found.values()} == {"done"}
+
+
+def test_a_run_that_kills_two_workers_has_failed_and_no_other():
+    """The second time it is alone; its outcome says how the worker ended and what was printed."""
+    deadly = Deadly(r17=2)
+    executor = Immediately(deadly)
+    found = outcomes_of([run(name) for name in NAMES], executor)
+    assert [name for name, item in found.items() if item.status == "failed"] == ["r17"]
+    assert found["r17"].reason == "its worker process was ended by SIGKILL, twice"
+    assert "said last" in found["r17"].error
+    assert sorted([*deadly.done, "r17"]) == sorted(NAMES)
+    batches = [[job.run.run_id for job in batch] for batch in executor.batches]
+    assert ["r17"] in batches
+
+
+def test_a_run_that_takes_too_long_is_not_tried_again():
+    """It would take too long again."""
+    deadly = Deadly("time", r17=1)
+    found = outcomes_of([run(name) for name in NAMES], Immediately(deadly))
+    assert found["r17"].status == "failed"
+    assert len(deadly.done) == len(NAMES) - 1
+
+
+def test_workers_that_cannot_start_end_the_study():
+    """It is nobody's fault among the runs."""
+
+    def fail(job: Job) -> Outcome:
+        raise WorkerLost("start", "no memory")
+
+    with pytest.raises(KdrunError, match="could not start: no memory"):
+        outcomes_of([run("a")], Immediately(fail))

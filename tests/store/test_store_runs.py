@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdrun.errors import UsageError
+from kdrun.errors import KdrunError, UsageError
 from kdrun.records import GradientCheck, History, Outcome, Run
-from kdrun.store.runs import FILE_NAME, SCHEMA_VERSION, Store
+from kdrun.store.database import FILE_NAME, SCHEMA_VERSION
+from kdrun.store.runs import Store
 
 
 def run_of(run_id: str, **changes: Any) -> Run:
@@ -294,7 +295,7 @@ def test_another_database_is_refused(tmp_path: Path) -> None:
 def test_a_reader_cannot_write(tmp_path: Path) -> None:
     """A store opened for reading refuses to write."""
     Store.create(tmp_path).close()
-    with Store.open(tmp_path, read_only=True) as store, pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with Store.open(tmp_path, read_only=True) as store, pytest.raises(KdrunError, match="readonly"):
         store.commit([(run_of("a"), done("a"))])
 
 

@@ -400,7 +400,7 @@ def test_unused_sections_are_refused(lonely: str, mistakes: Mistakes) -> None:
 def test_comparators_need_a_teacher_to_start_from(lonely: str, mistakes: Mistakes) -> None:
     """A task without teachers has nothing to quantize."""
     got = mistakes(lonely + "comparators: [post_training]\n")
-    assert got == ["7:15: comparators[0]: 'post_training' starts from a teacher, and the task has none; remove it"]
+    assert got == ["7:1: comparators: the task 'lonely' has no networks to compare with; remove this key"]
 
 
 def test_claims_need_the_section_that_they_are_about(lonely: str, mistakes: Mistakes) -> None:

@@ -1,0 +1,73 @@
+"""A worker process: it does what comes over its connection until that closes. workers.py is the other side."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import pickle
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from kdrun.engine import output
+
+# Where the system is short of memory it ends a worker before it ends anything else of the user's.
+OUT_OF_MEMORY_SCORE = 500
+
+
+def main(descriptor: int) -> None:
+    """Serve the connection of a file descriptor."""
+    connection = Connection(descriptor)
+    threading.Thread(target=_end_with, args=(descriptor,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable(all_threads=False)
+    output.capture()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OUT_OF_MEMORY_SCORE))
+    with contextlib.suppress(EOFError, OSError):
+        folders, modules = connection.recv()
+        sys.path += [place for place in modules if place not in sys.path]
+        # Runs need these: the first one does not wait for them, and no file of the user's can stand before them.
+        import kdrun.engine.run  # noqa: F401
+
+        _enter(folders)
+        connection.send(("ready", None))
+        while True:
+            _serve(connection, *pickle.loads(connection.recv_bytes()))  # noqa: S301 (of the process that started this)
+
+
+def _end_with(descriptor: int) -> None:
+    """End this process and all that it has started once the other side of the connection is gone."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    poll.poll()
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def _enter(folders: Sequence[str]) -> None:
+    """Work in the first of the folders, the study's; modules of the user's are looked for in all of them."""
+    existing = [folder for folder in folders if Path(folder).is_dir()]
+    sys.path[:0] = [folder for folder in dict.fromkeys(existing) if folder not in sys.path]
+    if existing:
+        os.chdir(existing[0])
+
+
+def _serve(connection: Connection, function: Any, arguments: tuple[Any, ...]) -> None:
+    """Do one call. The items of an iterator are sent as they come."""
+    output.forget()
+    try:
+        result = function(*arguments)
+        if isinstance(result, Iterator):
+            for item in result:
+                connection.send(("item", item))
+            connection.send(("end", None))
+        else:
+            connection.send(("result", result))
+    except Exception as error:
+        connection.send(("raised", error))

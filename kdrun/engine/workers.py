@@ -1,0 +1,235 @@
+"""Worker processes of this machine behind the interface of concurrent.futures.
+
+Each is a fresh interpreter in a process group of its own. One that dies costs the call that it was in and nothing else:
+another takes its place. What a call had given until then, item by item, is not lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any, Literal
+
+from kdrun.engine import output
+from kdrun.engine.memory import used_memory
+
+SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_TO_END = 1.0
+_ROOT = str(Path(__file__).parents[2])
+# -P: no file of the current folder stands before a module of Python's.
+_START = "import sys; sys.path.append(sys.argv[2]); from kdrun.engine.worker import main; main(int(sys.argv[1]))"
+
+Reason = Literal["start", "died", "time", "memory", "stopped"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one item of a call may take: `seconds` of time; and `memory` in bytes, of a worker with its children."""
+
+    seconds: float | None = None
+    memory: int | None = None
+
+
+UNLIMITED = Limits()
+
+
+class WorkerLost(Exception):
+    """The worker of a call is gone. `items` came before; `text` says how it ended, `printed` what it printed last."""
+
+    def __init__(self, reason: Reason, text: str, printed: str = "", items: Sequence[Any] = ()) -> None:
+        super().__init__(reason, text, printed, items)
+        self.reason, self.text, self.printed, self.items = reason, text, printed, items
+
+
+class Workers(Executor):
+    """So many worker processes. A call of a function that gives an iterator comes to the list of its items.
+
+    Functions are sent by name, so they stand in a module. `folders` are where the user's code stands: workers work in
+    the first one, and import from all.
+    """
+
+    def __init__(self, count: int, folders: Sequence[str] = (), limits: Limits = UNLIMITED) -> None:
+        self.peak_memory = 0
+        self._folders, self._limits = tuple(folders), limits
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._is_stopped = False
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
+        """Have a worker call a function."""
+        if self._is_stopped:
+            raise RuntimeError("the workers are stopped")
+        call = _Call(function, arguments, Future())
+        self._calls.put(call)
+        return call.future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the workers after all calls, or with `cancel_futures` at once: then calls end with `WorkerLost`."""
+        self._is_stopped = self._is_stopped or cancel_futures
+        for _ in self._threads:
+            self._calls.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _work(self) -> None:
+        """Serve calls with one worker at a time."""
+        worker = self._started()
+        while (call := self._calls.get()) is not None:
+            if self._is_stopped:
+                call.future.cancel()
+            elif call.future.set_running_or_notify_cancel():
+                worker = self._serve(worker or self._started(), call)
+        if worker is not None:
+            worker.end()
+
+    def _started(self) -> _Worker | None:
+        """A fresh worker; None where the system gives none now."""
+        try:
+            return _Worker(self._folders)
+        except OSError:
+            return None
+
+    def _serve(self, worker: _Worker | None, call: _Call) -> _Worker | None:
+        """Do one call. Returns the worker, or None where it is gone."""
+        if worker is None:
+            call.future.set_exception(WorkerLost("start", "the system allows no other process now"))
+            return None
+        try:
+            call.future.set_result(worker.do(call, self._limits, lambda: self._is_stopped))
+        except WorkerLost as lost:
+            worker.end()
+            call.future.set_exception(lost)
+            return None
+        except Exception as error:
+            call.future.set_exception(error)
+        finally:
+            self.peak_memory = max(self.peak_memory, worker.peak_memory)
+        return worker
+
+
+@dataclass
+class _Call:
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    future: Future[Any]
+
+
+class _Worker:
+    """One process, and our side of the connection to it."""
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self.peak_memory = 0
+        self._is_ready = False
+        self._connection, theirs = Pipe()
+        self._next_look = 0.0
+        self._output = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed by `end`)
+        # Whoever writes writes at its end, also after it was emptied.
+        fcntl.fcntl(self._output, fcntl.F_SETFL, os.O_APPEND)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 (constant)
+                [sys.executable, "-P", "-c", _START, str(theirs.fileno()), _ROOT],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        with contextlib.suppress(OSError):
+            self._connection.send((folders, [place for place in sys.path if place]))
+
+    def do(self, call: _Call, limits: Limits, is_stopped: Callable[[], bool]) -> Any:
+        """The result of a call, or the list of its items; `WorkerLost` where the worker did not live to its end."""
+        items: list[Any] = []
+        try:
+            if not self._is_ready:
+                self._next(UNLIMITED, is_stopped)
+                self._is_ready = True
+            self._connection.send_bytes(pickle.dumps((call.function, call.arguments)))
+            while True:
+                kind, value = self._next(limits, is_stopped)
+                if kind == "raised":
+                    raise value
+                if kind == "result":
+                    return value
+                if kind == "end":
+                    return items
+                items.append(value)
+        except _Lost as lost:
+            raise WorkerLost(lost.reason, lost.text, self._printed(), items) from None
+        except (EOFError, OSError):
+            reason: Reason = "died" if self._is_ready else "start"
+            raise WorkerLost(reason, self._how(), self._printed(), items) from None
+
+    def _next(self, limits: Limits, is_stopped: Callable[[], bool]) -> tuple[str, Any]:
+        """The next message."""
+        end = None if limits.seconds is None else time.monotonic() + limits.seconds
+        while True:
+            if is_stopped():
+                raise _Lost("stopped", "it was stopped")
+            self._look_at_memory(limits.memory)
+            left = self._next_look - time.monotonic()
+            if self._connection.poll(max(0.0, left if end is None else min(left, end - time.monotonic()))):
+                found: tuple[str, Any] = self._connection.recv()
+                return found
+            if end is not None and time.monotonic() >= end:
+                raise _Lost("time", f"it took longer than {limits.seconds:g} s")
+
+    def _look_at_memory(self, most: int | None) -> None:
+        """Look from time to time whether the worker uses more than it may."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+        used = used_memory(self._process.pid)
+        self.peak_memory = max(self.peak_memory, used)
+        if most is not None and used > most:
+            raise _Lost(
+                "memory", f"its worker used {used / 1e9:.2f} GB of memory, where {most / 1e9:.2f} GB are allowed"
+            )
+
+    def _printed(self) -> str:
+        return output.end_of(self._output.fileno())
+
+    def _how(self) -> str:
+        """How the process ended, or is ended now where only its connection is gone."""
+        try:
+            code = self._process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            return "its worker process closed its connection"
+        if code >= 0:
+            return f"its worker process ended with exit code {code}"
+        name = signal.Signals(-code).name
+        memory = "; the system does so where memory is short" if name == "SIGKILL" else ""
+        return f"its worker process was ended by {name}{memory}"
+
+    def end(self) -> None:
+        """End the process and all that it has started, whatever they do."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._connection.close()
+        self._output.close()
+
+
+class _Lost(Exception):
+    """What `WorkerLost` will say."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason, self.text = reason, text

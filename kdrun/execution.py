@@ -1,0 +1,149 @@
+"""Does runs of a study and stores what comes of them, whatever happens on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from kdrun.engine.local import Engine
+from kdrun.engine.run import Finished, look
+from kdrun.engine.schedule import Coordinator, Pair, Schedule, finished_of
+from kdrun.engine.sources import SourcesOfRuns
+from kdrun.engine.workers import WorkerLost
+from kdrun.errors import Interrupted, UsageError
+from kdrun.listener import Listener, Work
+from kdrun.records import GradientCheck, Outcome, Run
+from kdrun.report.manifest import environment
+from kdrun.results import Results, missed
+from kdrun.store.digest import DigestRow, results_digest
+from kdrun.store.runs import Store
+from kdrun.study.plain import canonical
+from kdrun.study.plan import Plan
+from kdrun.study.schema import Study
+from kdrun.tasks.contract import ExternalTask, RunFailed
+from kdrun.tasks.measured import lacking
+
+
+def carry_out(
+    engine: Engine,
+    found: Results,
+    todo: Sequence[Run],
+    checks: Sequence[GradientCheck],
+    sources: SourcesOfRuns,
+    listener: Listener,
+) -> None:
+    """Do runs and store each batch of them as it ends. Interrupted, it stores what had ended until then."""
+    study, planned = found.study, found.plan
+    with Store.open(found.folder) as store:
+        _begin(store, checks, sources, todo)
+        stored = store.outcomes([run.run_id for run in planned.runs])
+        schedule = Schedule(todo, _held(store, planned, todo), _serves(study))
+        coordinator = Coordinator(engine.executor, schedule, engine.slots, store.hand_out)
+        listener.starting(Work(planned.runs, todo, stored, engine.slots(), study.responses[0].name, engine.memory))
+        del stored
+        with _ending(store, listener):
+            try:
+                for pairs in coordinator.outcomes():
+                    _keep(store, study, pairs, sources, listener)
+            except KeyboardInterrupt:
+                _keep(store, study, coordinator.stop(), sources, listener)
+                raise Interrupted(_how_far(store, planned)) from None
+        store.set_fact("peak_memory", engine.peak_memory())
+
+
+def look_at_code(engine: Engine, study: Study, todo: Sequence[Run]) -> None:
+    """Have a worker find the user's own code, so that a study without it is refused before its first run."""
+    if not isinstance(study.task, ExternalTask):
+        return
+    tasks = {_code_of(run): run.spec["task"] for run in todo}
+    for task in tasks.values():
+        try:
+            engine.executor.submit(look, task, str(study.folder)).result()
+        except RunFailed as error:
+            raise UsageError(f"{error}; nothing was run") from None
+        except WorkerLost as error:
+            printed = f"\n{error.printed}" if error.printed else ""
+            raise UsageError(
+                f"importing the code of the task ended a worker: {error.text}; nothing was run{printed}"
+            ) from None
+
+
+def _code_of(run: Run) -> str:
+    """What code a run is of, whatever its parameters."""
+    return canonical({key: value for key, value in run.spec["task"].items() if key not in ("params", "timeout")})
+
+
+def _begin(store: Store, checks: Sequence[GradientCheck], sources: SourcesOfRuns, todo: Sequence[Run]) -> None:
+    store.forget_running()
+    store.save_gradient_checks(checks)
+    for made_by in {id(made_by): made_by for made_by in map(sources.of, todo)}.values():
+        store.keep_sources(made_by.fingerprint, made_by.files)
+    store.set_fact("environment", environment())
+    store.set_fact("folder", str(sources.folder))
+    if store.fact("start") is None:
+        store.set_fact("start", _now())
+
+
+@contextmanager
+def _ending(store: Store, listener: Listener) -> Iterator[None]:
+    """However it ends, the display does, and nothing counts as running any more."""
+    try:
+        yield
+    finally:
+        listener.ended()
+    store.forget_running()
+    store.set_fact("end", _now())
+
+
+def _keep(store: Store, study: Study, pairs: Sequence[Pair], sources: SourcesOfRuns, listener: Listener) -> None:
+    judged = [(run, _judged(study, run, outcome)) for run, outcome in pairs]
+    store.commit(judged, sources=sources.fingerprint)
+    for run, outcome in judged:
+        listener.finished(run, outcome)
+
+
+def _judged(study: Study, run: Run, outcome: Outcome) -> Outcome:
+    """An outcome of the user's own code that lacks a response of the study is a failure."""
+    if outcome.status != "done" or not isinstance(study.task, ExternalTask):
+        return outcome
+    error = lacking(outcome.responses, study.measured)
+    return replace(outcome, status="failed", error=error) if error else outcome
+
+
+def _how_far(store: Store, planned: Plan) -> str:
+    statuses = store.statuses()
+    done = sum(run.run_id in statuses for run in planned.runs)
+    return f"Interrupted: {done} of {len(planned)} runs are stored"
+
+
+def _serves(study: Study) -> Callable[[Run, Outcome], bool]:
+    return lambda run, outcome: missed(study, run, outcome) is None
+
+
+def _held(store: Store, planned: Plan, todo: Sequence[Run]) -> dict[str, Finished]:
+    """Stored runs, with their networks, that runs to do need; a teacher that missed its acceptance serves nobody."""
+    needed = {need for run in todo for need in run.needs} - {run.run_id for run in todo}
+    runs = [run for run in planned.runs if run.run_id in needed]
+    outcomes: Mapping[str, Outcome] = store.outcomes([run.run_id for run in runs], parameters=True)
+    accepted = [run for run in runs if missed(planned.study, run, outcomes.get(run.run_id)) is None]
+    return finished_of(accepted, outcomes)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def repeat(engine: Engine, found: Results, listener: Listener) -> None:
+    """Run replicate 1 again, in workers that have done other runs since, and store whether its bits are the same."""
+    runs = list(found.plan.replicate(1))
+    listener.repeating(len(runs))
+    coordinator = Coordinator(engine.executor, Schedule(runs, {}, _serves(found.study)), engine.slots)
+    again = [DigestRow.of(outcome) for pairs in coordinator.outcomes() for _, outcome in pairs]
+    with Store.open(found.folder) as store:
+        first = store.results_digest([run.run_id for run in runs])
+        same = first == results_digest(again)
+        store.set_fact("reproducible", same)
+        store.set_fact("repeated", first)
+    listener.repeated(same)

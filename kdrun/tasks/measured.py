@@ -1,0 +1,49 @@
+"""What code of the user's own gives back, as responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any
+
+from kdrun.tasks.contract import RunFailed
+
+LONGEST_SHOWN = 200
+
+
+def read_responses(given: Any, by: str) -> dict[str, float]:
+    """Responses by name; `RunFailed` says what is wrong with them. `by` is what gave them, for the message.
+
+    Numbers are Python's, numpy's, or of anything else whose `item()` is one, such as a tensor of one element.
+    Infinities and what is no number are passed on: such a run has diverged.
+    """
+    if not isinstance(given, Mapping) or not given:
+        raise RunFailed(f"{by} gave {short(given)}; a mapping of at least one response to its number is needed")
+    return {_name(name, by): _number(name, value, by) for name, value in given.items()}
+
+
+def _name(name: Any, by: str) -> str:
+    if not isinstance(name, str):
+        raise RunFailed(f"{by} gave a response called {short(name)}; names of responses are text")
+    return name
+
+
+def _number(name: str, value: Any, by: str) -> float:
+    found = value.item() if hasattr(value, "item") and getattr(value, "size", 1) == 1 else value
+    if not isinstance(found, Real):
+        raise RunFailed(f"{by} gave {name} = {short(value)}; a number is needed")
+    return float(found)
+
+
+def lacking(responses: Mapping[str, float], wanted: Iterable[str]) -> str:
+    """What to say of a run whose responses lack some that are wanted; nothing where they are all there."""
+    missing = [name for name in wanted if name not in responses]
+    if not missing:
+        return ""
+    return f"the run gave {', '.join(responses)}, and not {', '.join(missing)}, which the study's responses name"
+
+
+def short(value: Any) -> str:
+    """A value as Python writes it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
