@@ -156,7 +156,7 @@ def run(
     def missing() -> Todo:
         return todo_of(planned, wanted, Known() if fresh else Known.of(folder, planned), sources.of, asked)
 
-    todo, stored = missing(), Results(folder, study)
+    todo, stored = missing(), Results(folder, study, planned)
     if not todo.runs and stored.is_up_to_date():
         _notice(todo, folder, listener)
         return stored
@@ -165,7 +165,7 @@ def run(
         todo = missing()
         _notice(todo, folder, listener)
         limits = Limits(_shortest(timeout, study), memory)
-        return _done(study, folder, todo, fresh, sources, _engine(scheduler, workers, study, limits), listener)
+        return _done(planned, folder, todo, fresh, sources, _engine(scheduler, workers, study, limits), listener)
 
 
 def _notice(todo: Todo, folder: Path, listener: Listener) -> None:
@@ -189,7 +189,7 @@ def _engine(scheduler: str | None, workers: int | None, study: Study, limits: Li
 
 
 def _done(
-    study: Study,
+    planned: Plan,
     folder: Path,
     todo: Todo,
     fresh: bool,
@@ -198,29 +198,36 @@ def _done(
     listener: Listener,
 ) -> Results:
     """Do what is to do, and write tables and report."""
+    study = planned.study
+
+    def found() -> Results:
+        # What it has read it keeps, so there is a new one after each change.
+        return Results(folder, study, planned)
+
     if not todo.runs:
         prepare_folder(folder, study, fresh=False)
-        if not _asks_to_repeat(Results(folder, study)):
-            return _written(Results(folder, study), None)
+        if not _asks_to_repeat(found()):
+            return _written(found(), None)
     with workers as engine:
         if todo.runs:
             _prepare_reports()
             checks = _passed(check_gradients(study, listener, engine.executor))
             look_at_code(engine, study, todo.runs)
             prepare_folder(folder, study, fresh)
-            carry_out(engine, Results(folder, study), todo.runs, checks, sources, listener)
-        found = Results(folder, study)
-        if not _asks_to_repeat(found):
-            return _written(found, None)
+            carry_out(engine, found(), todo.runs, checks, sources, listener)
+        if not _asks_to_repeat(found()):
+            return _written(found(), None)
         # Pictures do not show whether runs repeat, so they are drawn while that is found out.
-        with ThreadPoolExecutor(1) as drawing:
-            drawn = drawing.submit(found.draw)
-            try:
-                repeat(engine, Results(folder, study), listener)
-                pictures = drawn.result()
-            except KeyboardInterrupt:
-                raise Interrupted("Interrupted: all runs are stored; tables and report are not written yet") from None
-    return _written(Results(folder, study), pictures)
+        drawing = ThreadPoolExecutor(1)
+        drawn = drawing.submit(found().draw)
+        try:
+            repeat(engine, found(), listener)
+            pictures = drawn.result()
+        except KeyboardInterrupt:
+            raise Interrupted("Interrupted: all runs are stored; tables and report are not written yet") from None
+        finally:
+            drawing.shutdown(wait=False, cancel_futures=True)
+    return _written(found(), pictures)
 
 
 def _written(found: Results, drawn: Sequence[Picture] | None) -> Results:

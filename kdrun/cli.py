@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -554,11 +555,15 @@ def _again() -> str:
 def main() -> None:
     """Run a command; a user's mistake ends with its text and code, never with a traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A large study is many objects and few cycles: looking for cycles less often saves a sixth of its time.
+    gc.set_threshold(200_000, 20, 100)
     try:
         app()
     except Interrupted as error:
         typer.echo(f"{error}. Go on with: {_again()}", err=True)
-        sys.exit(error.exit_code)
+        # Everything that is to be kept is stored; pictures that are still being drawn are not waited for.
+        sys.stdout.flush()
+        os._exit(error.exit_code)
     except StudyError as error:
         typer.echo(str(error), err=True)
         sys.exit(error.exit_code)

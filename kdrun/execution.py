@@ -11,7 +11,7 @@ from kdrun.engine.local import Engine
 from kdrun.engine.run import Finished, look
 from kdrun.engine.schedule import Coordinator, Pair, Schedule, finished_of
 from kdrun.engine.sources import SourcesOfRuns
-from kdrun.engine.workers import WorkerLost
+from kdrun.engine.workers import WorkerLost, results_of
 from kdrun.errors import Interrupted, UsageError
 from kdrun.listener import Listener, Work
 from kdrun.records import GradientCheck, Outcome, Run
@@ -60,7 +60,7 @@ def look_at_code(engine: Engine, study: Study, todo: Sequence[Run]) -> None:
     tasks = {_code_of(run): run.spec["task"] for run in todo}
     for task in tasks.values():
         try:
-            engine.executor.submit(look, task, str(study.folder)).result()
+            results_of(engine.executor, look, [(task, str(study.folder))])
         except RunFailed as error:
             raise UsageError(f"{error}; nothing was run") from None
         except WorkerLost as error:

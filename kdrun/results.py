@@ -54,8 +54,9 @@ class Stored:
 class Results:
     """The results of one study. Tables are computed when they are asked for, from what is stored then."""
 
-    def __init__(self, folder: Path, study: Study) -> None:
+    def __init__(self, folder: Path, study: Study, planned: Plan | None = None) -> None:
         self.folder, self.study = folder, study
+        self._planned = planned
         self._stored: Stored | None = None
 
     def __repr__(self) -> str:
@@ -72,7 +73,7 @@ class Results:
     @cached_property
     def plan(self) -> Plan:
         """Treatments and runs of the study."""
-        return plan(self.study)
+        return self._planned or plan(self.study)
 
     @property
     def has_runs(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, wait
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from kdrun.core.random import Stream
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import recipe_of
-from kdrun.engine.workers import WorkerLost
+from kdrun.engine.workers import WorkerLost, results_of
 from kdrun.errors import KdrunError
 from kdrun.factors.contract import (
     Array,
@@ -166,9 +166,9 @@ def checked_by(
     """
     try:
         if is_cold:
-            wait([executor.submit(compile_kernels, combinations, dtype) for dtype in ("float64", "float32")])
-        futures = [executor.submit(_rows, combination, single_tolerance) for combination in combinations]
-        return [row for future in futures for row in future.result()]
+            results_of(executor, compile_kernels, [(combinations, dtype) for dtype in ("float64", "float32")])
+        found = results_of(executor, _rows, [(combination, single_tolerance) for combination in combinations])
+        return [row for rows in found for row in rows]
     except WorkerLost as lost:
         raise KdrunError(
             f"gradients were being checked, and {lost.text}; nothing was trained"

@@ -47,9 +47,19 @@ class SourcesOfRuns:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._known: dict[tuple[Any, ...], Sources] = {}
+        # Runs of a treatment share their spec in all replicates: it is looked through once, and kept so that its
+        # identity stays its own.
+        self._of_specs: dict[int, tuple[Mapping[str, Any], Sources]] = {}
 
     def of(self, run: Run) -> Sources:
         """The sources of one run."""
+        known = self._of_specs.get(id(run.spec))
+        if known is None:
+            known = self._of_specs[id(run.spec)] = (run.spec, self._of_names(run))
+        return known[1]
+
+    def _of_names(self, run: Run) -> Sources:
+        """Runs that name the same code have the same sources."""
         task = run.spec["task"]
         key = _names(run.spec) + tuple(map(str, (task.get("call"), task.get("run"))))
         if key not in self._known:

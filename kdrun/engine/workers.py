@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -29,6 +29,7 @@ from kdrun.engine.memory import used_memory
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_TO_END = 1.0
+MOST_STARTS = 3
 _ROOT = str(Path(__file__).parents[2])
 # -P: no file of the current folder stands before a module of Python's.
 _START = "import sys; sys.path.append(sys.argv[2]); from kdrun.engine.worker import main; main(int(sys.argv[1]))"
@@ -45,6 +46,21 @@ class Limits:
 
 
 UNLIMITED = Limits()
+
+
+def results_of(executor: Executor, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """The results of some calls of a function, done at the same time; one whose worker dies is done once more."""
+    calls = [(executor.submit(function, *each), each) for each in arguments]
+    return [_insisted(executor, future, function, each) for future, each in calls]
+
+
+def _insisted(executor: Executor, future: Future[Any], function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    try:
+        return future.result()
+    except WorkerLost as lost:
+        if lost.reason != "died":
+            raise
+        return executor.submit(function, *arguments).result()
 
 
 class WorkerLost(Exception):
@@ -107,10 +123,22 @@ class Workers(Executor):
             return None
 
     def _serve(self, worker: _Worker | None, call: _Call) -> _Worker | None:
-        """Do one call. Returns the worker, or None where it is gone."""
-        if worker is None:
-            call.future.set_exception(WorkerLost("start", "the system allows no other process now"))
-            return None
+        """Do one call. Returns the worker, or None where it is gone; one that does not start is replaced."""
+        failure = WorkerLost("start", "the system allows no other process now")
+        for _ in range(MOST_STARTS):
+            if worker is None:
+                break
+            try:
+                worker.start(lambda: self._is_stopped)
+                return self._do(worker, call)
+            except WorkerLost as lost:
+                worker.end()
+                failure, worker = lost, None if lost.reason == "stopped" else self._started()
+        call.future.set_exception(failure)
+        return worker
+
+    def _do(self, worker: _Worker, call: _Call) -> _Worker | None:
+        """Have a worker that has started do a call. Returns it, or None where it is gone."""
         try:
             call.future.set_result(worker.do(call, self._limits, lambda: self._is_stopped))
         except WorkerLost as lost:
@@ -154,13 +182,23 @@ class _Worker:
         with contextlib.suppress(OSError):
             self._connection.send((folders, [place for place in sys.path if place]))
 
+    def start(self, is_stopped: Callable[[], bool]) -> None:
+        """Wait until it can do calls; `WorkerLost` where it does not come to that, or has died since its last one."""
+        try:
+            if not self._is_ready:
+                self._next(UNLIMITED, is_stopped)
+        except _Lost as lost:
+            raise WorkerLost(lost.reason, lost.text) from None
+        except (EOFError, OSError):
+            raise WorkerLost("start", self._how(), self._printed()) from None
+        if self._process.poll() is not None:
+            raise WorkerLost("start", self._how(), self._printed())
+        self._is_ready = True
+
     def do(self, call: _Call, limits: Limits, is_stopped: Callable[[], bool]) -> Any:
         """The result of a call, or the list of its items; `WorkerLost` where the worker did not live to its end."""
         items: list[Any] = []
         try:
-            if not self._is_ready:
-                self._next(UNLIMITED, is_stopped)
-                self._is_ready = True
             self._connection.send_bytes(pickle.dumps((call.function, call.arguments)))
             while True:
                 kind, value = self._next(limits, is_stopped)
@@ -174,8 +212,7 @@ class _Worker:
         except _Lost as lost:
             raise WorkerLost(lost.reason, lost.text, self._printed(), items) from None
         except (EOFError, OSError):
-            reason: Reason = "died" if self._is_ready else "start"
-            raise WorkerLost(reason, self._how(), self._printed(), items) from None
+            raise WorkerLost("died", self._how(), self._printed(), items) from None
 
     def _next(self, limits: Limits, is_stopped: Callable[[], bool]) -> tuple[str, Any]:
         """The next message."""
