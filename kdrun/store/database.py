@@ -60,13 +60,14 @@ FIRST_TABLES = {"runs", "gradient_checks", "facts"}
 def created(path: Path) -> None:
     """An empty database; its folder is made where it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Made under another name, so that a process killed here leaves no database without tables behind.
+    # Made under another name, so that a process killed here leaves no database without tables behind. Its log would
+    # keep that other name, so there is none until everything stands in the file itself.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
         with contextlib.closing(sqlite3.connect(temporary)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
             _migrate(connection, 0)
+            connection.execute("PRAGMA journal_mode = WAL")
         temporary.replace(path)
     except sqlite3.OperationalError as error:
         raise KdrunError(f"{path}: the database cannot be made: {error}; nothing was run") from error
