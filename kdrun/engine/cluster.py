@@ -23,7 +23,7 @@ from kdrun.engine.sources import computing_sources
 from kdrun.engine.workers import Limits, WorkerLost, Workers
 from kdrun.errors import KdrunError, UsageError
 
-SECONDS_TO_CONNECT = 20
+SECONDS_TO_CONNECT = 10
 SECONDS_FOR_WORKERS = 60
 # What a result may depend on beside kdrun's own sources.
 PACKAGES = ("numpy", "numba", "llvmlite")
@@ -37,8 +37,10 @@ def cluster(address: str, folder: Path, limits: Limits) -> Iterator[Engine]:
     except ImportError:
         raise UsageError("--scheduler needs the extra 'cluster': pip install 'kdrun[cluster]'") from None
     try:
+        # A client without an address that can be one hangs in its own end.
+        distributed.comm.get_address_host_port(address)
         client: Any = distributed.Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"--scheduler {address}: no Dask scheduler answers there: {error}; nothing was run") from None
     try:
         _wait_for_workers(client, address)
