@@ -469,8 +469,7 @@ def show(
 
     found = Results.open(results)
     run = found.find_run(run_id)
-    with found.store() as store:
-        _console().print(run_details(run, store.outcome(run.run_id), run.spec))
+    _console().print(run_details(run, found.outcome_of(run), run.spec))
 
 
 @app.command(epilog="Example: kdrun export results/sine --run 1f3a --format npz --output network.npz")

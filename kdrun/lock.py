@@ -39,6 +39,23 @@ def locked(folder: Path) -> Iterator[None]:
         _remove_empty(made)
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether somebody works on a results folder now."""
+    try:
+        descriptor = os.open(lock_file(folder), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _make(folder: Path) -> list[Path]:
     """Make a folder. Returns those that were not there, the innermost first."""
     made = [part for part in (folder, *folder.parents) if not part.exists()]

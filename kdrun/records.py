@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 PRINTED = "\n\n--- printed last ---\n"
 
 Kind = Literal["treatment", "teacher", "comparator"]
-Status = Literal["done", "failed", "diverged", "missing"]
+Status = Literal["done", "failed", "diverged", "missing", "running"]
 
 
 @dataclass(frozen=True, slots=True)

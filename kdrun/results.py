@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kdrun.engine.trained import demonstrate
 from kdrun.errors import UsageError
 from kdrun.folder import REGISTRATION_FILE, SEALS, STUDY_FILE, read_registration
+from kdrun.lock import is_locked
 from kdrun.records import GradientCheck, Outcome, Run
 from kdrun.report.manifest import manifest
 from kdrun.store.database import FILE_NAME
@@ -246,6 +247,16 @@ class Results:
         """Whether every run of the plan is done or diverged."""
         outcomes = self.stored.outcomes
         return all(run.run_id in outcomes and outcomes[run.run_id].status != "failed" for run in self.plan.runs)
+
+    def outcome_of(self, run: Run) -> Outcome:
+        """Everything that came of a planned run; one that is not stored is running, or missing."""
+        with self.store() as store:
+            if run.run_id in store.statuses():
+                return store.outcome(run.run_id)
+            since = store.running().get(run.run_id)
+        if since is not None and is_locked(self.folder):
+            return Outcome(run.run_id, "running", error=f"handed to a worker at {since}")
+        return Outcome(run.run_id, "missing")
 
     def missed_teachers(self) -> list[str]:
         """One sentence for each teacher that missed its acceptance."""

@@ -51,8 +51,6 @@ def verify(
     one kept in git, is run completely and compared by the results digest of its manifest and by its table of runs; a
     sample of it is compared by the table alone, which has no networks.
 
-    Worker processes import the calling script again: call this below `if __name__ == "__main__":`.
-
     Args:
         folder: the results folder of one study.
         sample: how many runs to choose; 10 where None, and all of them in a folder without its runs.

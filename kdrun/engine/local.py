@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdrun.engine.memory import fair_share
-from kdrun.engine.workers import UNLIMITED, Limits, Workers
+from kdrun.engine.workers import UNLIMITED, Limits, Workers, core_count
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,7 @@ class Engine:
 
 def worker_count(workers: int | None) -> int:
     """How many workers to use: all cores that this process may use, where none is asked for."""
-    if workers is not None:
-        return workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return workers if workers is not None else core_count()
 
 
 @contextmanager

@@ -30,6 +30,14 @@ from kdrun.engine.memory import used_memory
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_TO_END = 1.0
 MOST_STARTS = 3
+# Libraries that the user's code calls would start a thread for each core in every worker.
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 _ROOT = str(Path(__file__).parents[2])
 # -P: no file of the current folder stands before a module of Python's.
 _START = "import sys; sys.path.append(sys.argv[2]); from kdrun.engine.worker import main; main(int(sys.argv[1]))"
@@ -46,6 +54,11 @@ class Limits:
 
 
 UNLIMITED = Limits()
+
+
+def core_count() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def results_of(executor: Executor, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> list[Any]:
@@ -83,6 +96,7 @@ class Workers(Executor):
         self._folders, self._limits = tuple(folders), limits
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._is_stopped = False
+        self._threads_each = max(1, core_count() // count)
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         for thread in self._threads:
             thread.start()
@@ -118,7 +132,7 @@ class Workers(Executor):
     def _started(self) -> _Worker | None:
         """A fresh worker; None where the system gives none now."""
         try:
-            return _Worker(self._folders)
+            return _Worker(self._folders, self._threads_each)
         except OSError:
             return None
 
@@ -162,7 +176,7 @@ class _Call:
 class _Worker:
     """One process, and our side of the connection to it."""
 
-    def __init__(self, folders: Sequence[str]) -> None:
+    def __init__(self, folders: Sequence[str], threads: int) -> None:
         self.peak_memory = 0
         self._is_ready = False
         self._connection, theirs = Pipe()
@@ -177,6 +191,7 @@ class _Worker:
                 stdout=self._output,
                 stderr=self._output,
                 pass_fds=[theirs.fileno()],
+                env={**dict.fromkeys(THREADS, str(threads)), **os.environ},
                 start_new_session=True,
             )
         with contextlib.suppress(OSError):

@@ -45,6 +45,14 @@ class Command:
         pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
         return [pid for pid in pids if wanted in _read(pid, "environ") and not _is_zombie(pid)]
 
+    def ends_within(self, seconds: float) -> bool:
+        """Whether it comes to its end in that time."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def kill_group(self) -> None:
         """SIGKILL to the whole process group."""
         os.killpg(self.process.pid, signal.SIGKILL)

@@ -49,11 +49,14 @@ def studies(place: Path) -> dict[str, Path]:
 
 
 def undisturbed(study: Path, place: Path) -> tuple[str, float]:
-    """The digest of a study that nobody disturbs, and how long it took."""
-    start = time.monotonic()
-    done = kdrun("factorial", study, "--results", place)
-    assert done.returncode == 0, done.stderr
-    return digest_of(done), time.monotonic() - start
+    """The digest of a study that nobody disturbs, and how long it takes once kernels are compiled."""
+    seconds = []
+    for name in ("first", "second"):
+        start = time.monotonic()
+        done = kdrun("factorial", study, "--results", place / name)
+        assert done.returncode == 0, done.stderr
+        seconds.append(time.monotonic() - start)
+    return digest_of(done), min(seconds)
 
 
 def kill_and_resume(study: Path, folder: Path, kills: int, seconds: float, seed: int) -> list[str]:
@@ -65,8 +68,7 @@ def kill_and_resume(study: Path, folder: Path, kills: int, seconds: float, seed:
     fresh: tuple[str, ...] = ()
     while kills:
         command = Command("factorial", study, "--results", folder.parent, *fresh)
-        time.sleep(moments.uniform(0, seconds))
-        complete = command.process.poll() is not None
+        complete = command.ends_within(moments.uniform(0, seconds))
         if complete:
             digests.append(digest_of(command.ended()))
         else:
