@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from kdrun.core.random import outside_seed
 from kdrun.report.aliases import MOST_ALIASES, alias_words, class_words, is_aliased, listed, screened
 from kdrun.report.document import records
 from kdrun.report.sheet import Sheet, rich_table
@@ -18,6 +19,8 @@ from kdrun.report.text import counted, heading, plain, plain_lines, significant
 from kdrun.stats.terms import Terms
 from kdrun.study.fraction import NUMERALS, Word
 from kdrun.study.plan import Plan
+from kdrun.study.schema import Study
+from kdrun.tasks.contract import ExternalTask
 
 MOST_ROWS = 50
 STREAMS = "a random stream is keyed by (seed, replicate, purpose), so the runs of a replicate share their streams"
@@ -84,10 +87,19 @@ def head_lines(outlook: Outlook) -> list[str]:
     return [
         study.title or study.name,
         f"{runs}{counted(len(outlook.plan), 'run')}; {found:,} of them stored in {outlook.results}",
-        f"seed {study.seed}: {STREAMS}",
+        f"seed {study.seed}: {_streams(study)}",
         f"time for {counted(outlook.missing, 'missing run')}: {_time(outlook)}",
         f"study_digest {outlook.study_digest}",
     ]
+
+
+def _streams(study: Study) -> str:
+    """Where random numbers come from; code of the user's own is told a seed."""
+    if not isinstance(study.task, ExternalTask):
+        return STREAMS
+    first = [str(outside_seed(study.seed, replicate)) for replicate in range(1, min(study.replicates, 3) + 1)]
+    more = ", …" if study.replicates > len(first) else ""
+    return f"all treatments of a replicate are given one seed: {', '.join(first)}{more}"
 
 
 def _time(outlook: Outlook) -> str:
@@ -227,7 +239,7 @@ def plan_document(outlook: Outlook) -> dict[str, Any]:
         "study_digest": outlook.study_digest,
         "seed": study.seed,
         "replicates": study.replicates,
-        "streams": STREAMS,
+        "streams": _streams(study),
         "treatments": [{"treatment": item.number, **item.levels} for item in planned.treatments],
         "runs": list(_runs(outlook)),
         "missing": outlook.missing,
@@ -251,8 +263,12 @@ def plan_document(outlook: Outlook) -> dict[str, Any]:
 
 
 def _runs(outlook: Outlook) -> Iterator[dict[str, Any]]:
-    """Every run in order; a factor that does not apply to one is empty, as in runs.csv."""
-    factors = list(outlook.plan.study.factors)
+    """Every run in order; a factor that does not apply to one is empty, as in runs.csv.
+
+    Runs of the user's own code have the seed that they are given.
+    """
+    study = outlook.plan.study
+    factors, is_external = list(study.factors), isinstance(study.task, ExternalTask)
     for run in outlook.plan.runs:
         yield {
             "run_id": run.run_id,
@@ -261,5 +277,6 @@ def _runs(outlook: Outlook) -> Iterator[dict[str, Any]]:
             "replicate": run.replicate,
             "comparator": run.comparator,
             **{factor: run.levels.get(factor, "") for factor in factors},
+            **({"seed": outside_seed(study.seed, run.replicate)} if is_external else {}),
             "status": outlook.stored.get(run.run_id, "missing"),
         }

@@ -214,6 +214,7 @@ def test_an_unknown_template_offers_the_nearest() -> None:
     from kdrun.errors import UsageError
 
     with pytest.raises(
-        UsageError, match=r"unknown template 'minimall'; known: minimal, sine. Did you mean 'minimal'\?"
+        UsageError,
+        match=r"unknown template 'minimall'; known: callable, command, minimal, sine. Did you mean 'minimal'\?",
     ):
         template_text("minimall")

@@ -1,0 +1,140 @@
+"""Worker processes, really started and really ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kdrun.engine.workers import Limits, WorkerLost, Workers, results_of
+from tests.engine import worker_calls as calls
+
+
+@pytest.fixture
+def one() -> Iterator[Workers]:
+    """One worker without limits."""
+    workers = Workers(1)
+    yield workers
+    workers.shutdown(cancel_futures=True)
+
+
+def test_results_items_and_errors_come_back(one: Workers) -> None:
+    """What a function returns, the list of what it yields, or what it raises."""
+    assert one.submit(calls.add, 2, 3).result() == 5
+    assert one.submit(calls.count, 3).result() == [0, 1, 2]
+    assert one.submit(calls.count, 0).result() == []
+    with pytest.raises(ZeroDivisionError):
+        one.submit(calls.divide, 1, 0).result()
+    assert one.submit(calls.add, 1, 1).result() == 2
+
+
+def test_a_worker_is_another_process_in_a_group_of_its_own(one: Workers) -> None:
+    """Ctrl-C in a terminal reaches the coordinator alone."""
+    pid, group, has_input = one.submit(calls.who).result()
+    assert pid == group != os.getpgid(0)
+    assert not has_input
+    assert one.submit(calls.who).result()[0] == pid
+
+
+def test_what_came_before_a_death_is_kept_and_another_takes_its_place(one: Workers) -> None:
+    """The error says how the worker ended, and what it had printed."""
+    with pytest.raises(WorkerLost) as lost:
+        one.submit(calls.die_after, 2, signal.SIGKILL).result()
+    assert lost.value.reason == "died"
+    assert lost.value.items == [0, 1]
+    assert lost.value.text.startswith("its worker process was ended by SIGKILL")
+    assert lost.value.printed == "last words"
+    assert one.submit(calls.add, 2, 3).result() == 5
+
+
+def test_a_worker_that_dies_while_nothing_is_asked_of_it_costs_nothing(one: Workers) -> None:
+    """The next call is done by another."""
+    pid = one.submit(calls.who).result()[0]
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(0.2)
+    assert one.submit(calls.who).result()[0] != pid
+
+
+def test_time_is_for_each_item() -> None:
+    """Three items of half the limit are no fault; one beyond it is, and what came before is kept."""
+    workers = Workers(1, limits=Limits(seconds=0.6))
+    assert workers.submit(calls.wait, [0.4, 0.4, 0.4]).result() == [0.4, 0.4, 0.4]
+    with pytest.raises(WorkerLost, match=r"longer than 0\.6 s") as lost:
+        workers.submit(calls.wait, [0.1, 9.0]).result()
+    assert (lost.value.reason, lost.value.items) == ("time", [0.1])
+    workers.shutdown()
+
+
+def test_memory_counts_with_that_of_children() -> None:
+    """A worker that starts a program which eats memory is ended with it."""
+    workers = Workers(1, limits=Limits(memory=500_000_000))
+    for eat in (calls.eat, calls.have_eaten):
+        with pytest.raises(WorkerLost, match=r"where 0\.50 GB are allowed") as lost:
+            workers.submit(eat, 2_000_000_000).result()
+        assert lost.value.reason == "memory"
+    workers.shutdown()
+    assert 500_000_000 < workers.peak_memory < 2_500_000_000
+
+
+def test_stopping_ends_workers_at_once_with_all_that_they_started(one: Workers) -> None:
+    """What calls had given comes with the error; calls that had not begun are cancelled."""
+    busy, waiting = one.submit(calls.start_program_and_wait), one.submit(calls.add, 1, 1)
+    while not busy.running():
+        time.sleep(0.01)
+    time.sleep(2.5)
+    start = time.monotonic()
+    one.shutdown(cancel_futures=True)
+    assert time.monotonic() - start < 1.5
+    assert waiting.cancelled()
+    lost = busy.exception()
+    assert isinstance(lost, WorkerLost)
+    assert lost.reason == "stopped"
+    (child,) = lost.items
+    assert not _lives(child)
+    with pytest.raises(RuntimeError):
+        one.submit(calls.add, 1, 1)
+
+
+def _lives(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "\tZ" not in status.read_text()
+
+
+def test_work_is_done_in_the_first_folder_and_imports_from_all(tmp_path: Path) -> None:
+    """A module of the user's does not stand before one of Python's that kdrun imports."""
+    for name in ("study", "current"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"only_{name}.py").write_text("")
+        (tmp_path / name / "json.py").write_text("raise ImportError('this is not the json of Python')")
+    workers = Workers(1, [str(tmp_path / "study"), str(tmp_path / "nowhere"), str(tmp_path / "current")])
+    assert workers.submit(calls.import_both, "only_study", "only_current").result() == str(tmp_path / "study")
+    workers.shutdown()
+
+
+def test_a_worker_that_cannot_start_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three tries, with what it printed."""
+    monkeypatch.setattr("kdrun.engine.workers._START", "print('no such luck'); raise SystemExit(3)")
+    workers = Workers(1)
+    with pytest.raises(WorkerLost, match="exit code 3") as lost:
+        workers.submit(calls.add, 1, 1).result()
+    assert (lost.value.reason, lost.value.printed) == ("start", "no such luck")
+    workers.shutdown()
+
+
+def test_a_call_whose_worker_dies_is_done_once_more(one: Workers, tmp_path: Path) -> None:
+    """And no more often; a call that takes too long is not."""
+    assert results_of(one, calls.die_once, [(str(tmp_path / "a"),), (str(tmp_path / "b"),)]) == ["lived", "lived"]
+    with pytest.raises(WorkerLost, match="exit code 1"):
+        results_of(one, calls.die, [()])
+
+
+def test_what_is_printed_belongs_to_one_call(one: Workers) -> None:
+    """Libraries and programs print into the same file; a call that fails shows its own words alone."""
+    one.submit(calls.print_everywhere, "before").result()
+    with pytest.raises(WorkerLost) as lost:
+        one.submit(calls.print_and_die, "after").result()
+    assert sorted(lost.value.printed.split()) == ["after-error", "after-print", "after-program"]
