@@ -6,7 +6,7 @@ checked is what is trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,19 @@ from kdrun.core.parameters import ParameterSet
 from kdrun.core.random import Stream
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import Recipe
-from kdrun.factors.contract import Array, Arrays, Batch, Context, Progress, Shapes, Term, TermResult, Weighting
+from kdrun.factors.contract import (
+    NOTHING,
+    Array,
+    Arrays,
+    Batch,
+    Context,
+    Credit,
+    Progress,
+    Shapes,
+    Term,
+    TermResult,
+    Weighting,
+)
 from kdrun.models.contract import Network
 
 SUPERVISED = "supervised"
@@ -82,7 +94,7 @@ class Objective:
     ) -> None:
         self.network, self.latent, self.recipe, self.teachers = network, latent, recipe, teachers
         self._latent_arrays = dict(latent)
-        self.quantized = self._quantized(recipe)
+        self._quantize_by(recipe)
         self.terms: dict[str, Term] = {SUPERVISED: loss, **recipe.terms}
         self.own: dict[str, ParameterSet] = {}
         self.contexts: dict[str, Context] = {}
@@ -96,11 +108,15 @@ class Objective:
         self.gradients = self._zero_gradients()
         self._latent_gradients = dict(self.gradients.latent)
         self._trains_own = any(len(own) for own in self.own.values())
+        self._has_batch_terms = not all(term.per_sample for term in self.terms.values())
 
-    def _quantized(self, recipe: Recipe) -> QuantizedParameters | None:
-        if recipe.quantizer is None or recipe.granularity is None or not recipe.quantizer.max_code:
-            return None
-        return QuantizedParameters(self.network, self.latent, recipe.quantizer, recipe.granularity)
+    def _quantize_by(self, recipe: Recipe) -> None:
+        """Let `weights` be what the network runs on under a recipe: quantized anew, or the latent arrays themselves."""
+        self.quantized: QuantizedParameters | None = None
+        self.weights: Arrays = self._latent_arrays
+        if recipe.quantizer is not None and recipe.granularity is not None and recipe.quantizer.max_code:
+            self.quantized = QuantizedParameters(self.network, self.latent, recipe.quantizer, recipe.granularity)
+            self.weights = self.quantized.weights
 
     def _start_slots(self, stream: Callable[[str], Stream]) -> None:
         dtype = self.latent.flat.dtype
@@ -128,11 +144,6 @@ class Objective:
         stored = self.quantized.dstored if self.quantized is not None else None
         return Gradients(self.latent.like(), stored, {name: own.like() for name, own in self.own.items()})
 
-    @property
-    def weights(self) -> Arrays:
-        """What the network runs on."""
-        return self.quantized.weights if self.quantized is not None else self._latent_arrays
-
     def forward(self, inputs: Array, want: frozenset[str]) -> Arrays:
         """Outputs of the network as it is now quantized."""
         return self.network.forward(self.weights, inputs, want)
@@ -140,7 +151,7 @@ class Objective:
     def switch(self, recipe: Recipe) -> None:
         """Go on with another quantizer: new scales, measured from the latent weights."""
         self.recipe = recipe
-        self.quantized = self._quantized(recipe)
+        self._quantize_by(recipe)
         self.gradients.stored = self.quantized.dstored if self.quantized is not None else None
 
     def prepare(self, progress: Progress) -> None:
@@ -158,7 +169,11 @@ class Objective:
         found = self._losses(batch, progress)
         if self._trains_own:
             self._own_gradients(found.results)
-        self._assign_credit(found.student, _sum_outputs(found.results, found.weights), batch)
+        d_outputs = _sum_outputs(found.results, found.weights)
+        if self.recipe.credit is None:
+            self.network.backward(self.weights, batch.inputs, d_outputs, self._latent_gradients)
+        else:
+            self._assign_credit(self.recipe.credit, found.student, d_outputs, batch)
         return found
 
     def value(self, batch: Batch, progress: Progress) -> float:
@@ -166,19 +181,22 @@ class Objective:
         return self._losses(batch, progress).value + self.penalty()[0]
 
     def _losses(self, batch: Batch, progress: Progress) -> Evaluation:
-        student = self.forward(batch.inputs, self.want)
-        teachers = self._run_teachers(batch)
-        results = self._evaluate_terms(student, teachers, batch, progress, self._hyper_values(teachers, batch))
+        student = self.network.forward(self.weights, batch.inputs, self.want)
+        teachers = self._run_teachers(batch) if self.teacher_want else ()
+        hyper = self._hyper_values(teachers, batch) if self.recipe.hyper else NOTHING
+        results = self._evaluate_terms(student, teachers, batch, progress, hyper)
         values, weights = _sample_values(results), None
         if self.recipe.weighting is not None:
             weights = self._sample_weights(self.recipe.weighting, values, teachers, batch)
             values = values * weights
             self._evaluate_weighted(results, student, teachers, batch, weights)
-        value = float(mean_of(values)) + _batch_value(results)
+        value: float = mean_of(values)
+        if self._has_batch_terms:
+            value += _batch_value(results)
         for name, level in self.recipe.with_own_loss.items():
             value += level.own_loss(self.contexts[name])[0]
         supervised = results[SUPERVISED].result.value
-        alone = value if values is supervised and len(results) == 1 else float(mean_of(supervised))
+        alone = value if values is supervised and len(results) == 1 else mean_of(supervised)
         return Evaluation(value, alone, results, weights, student, teachers)
 
     def _hyper_values(self, teachers: tuple[Arrays, ...], batch: Batch) -> dict[str, Any]:
@@ -215,12 +233,10 @@ class Objective:
             level.remember(evaluation.student, evaluation.teachers, batch, self.contexts[name])
 
     def _run_teachers(self, batch: Batch) -> tuple[Arrays, ...]:
-        if not self.teacher_want:
-            return ()
         return tuple(teacher.forward(batch.inputs, self.teacher_want) for teacher in self.teachers)
 
     def _evaluate_terms(
-        self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, progress: Progress, hyper: dict[str, Any]
+        self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, progress: Progress, hyper: Mapping[str, Any]
     ) -> dict[str, Weighted]:
         supervised = 1.0
         for term in self.recipe.terms.values():
@@ -269,11 +285,7 @@ class Objective:
             for array, gradient in slot.own_loss(self.contexts[name])[1].items():
                 self.gradients.own[name][array][...] += gradient
 
-    def _assign_credit(self, student: Arrays, d_outputs: Arrays, batch: Batch) -> None:
-        credit = self.recipe.credit
-        if credit is None:
-            self.network.backward(self.weights, batch.inputs, d_outputs, self._latent_gradients)
-            return
+    def _assign_credit(self, credit: Credit, student: Arrays, d_outputs: Arrays, batch: Batch) -> None:
         d_own = credit.assign(
             self.weights, student, d_outputs, batch, self.forward, self.gradients.latent, self.contexts["credit"]
         )

@@ -41,6 +41,7 @@ class QuantizedParameters:
 
     def __init__(self, network: Network, latent: ParameterSet, quantizer: Quantizer, granularity: Granularity) -> None:
         self.quantizer, self.granularity, self.latent = quantizer, granularity, latent
+        self._max_code = quantizer.max_code
         self.tensors = [name for name, tensor in network.tensors.items() if tensor.quantized]
         shapes = {name: latent[name].shape for name in self.tensors}
         dtype = latent.flat.dtype
@@ -99,9 +100,11 @@ class QuantizedParameters:
 
     def quantize(self) -> None:
         """Codes and effective weights from latent weights and scales."""
-        self._spread()
+        if self._shared:
+            self._spread()
+        quantize = self.quantizer.quantize
         for tensor in self._tensors.values():
-            self.quantizer.quantize(tensor.latent, tensor.columns, tensor.codes, tensor.effective)
+            quantize(tensor.latent, tensor.columns, tensor.codes, tensor.effective)
 
     def freeze(self) -> None:
         """Effective weights from scales and the codes that are."""
@@ -131,7 +134,7 @@ class QuantizedParameters:
     def _shaped(self, tensor: _Tensor, shape: GradientShape, progress: Progress) -> bool:
         """Write the mask of one tensor; False where it is 1 everywhere."""
         unit = self.quantizer.unit(tensor.latent, tensor.columns)
-        return shape.mask(tensor.latent, unit, self.quantizer.max_code, progress, tensor.mask)
+        return shape.mask(tensor.latent, unit, self._max_code, progress, tensor.mask)
 
     def unit(self, name: str) -> Array:
         """Width of a code's cell of one tensor [fan_out]."""

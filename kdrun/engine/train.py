@@ -15,10 +15,12 @@ from kdrun.factors.contract import (
     Arrays,
     Batch,
     Candidate,
+    Curriculum,
     GroupSettings,
     LearningRateSchedule,
     Optimizer,
     Progress,
+    QuantizationSchedule,
     Quantizer,
 )
 from kdrun.factors.discover import levels
@@ -100,45 +102,46 @@ class Trainer:
 
     def train(self, data: Data, steps: int, series: Series) -> Evaluation:
         """Take `steps` steps. Returns the evaluation that the last one was taken from."""
+        schedule, curriculum = self.objective.recipe.schedule, self.objective.recipe.curriculum
         for context in self.objective.contexts.values():
             context.record = series.add
         for step in range(steps):
             series.step = step
-            progress = self._progress(step, steps)
-            self._switch_quantizer(progress)
+            progress = Progress(step, steps, self._stage, step - self._stage_start)
+            if curriculum is not None:
+                progress = self._enter_stage(curriculum, progress)
+            if schedule is not None:
+                self._switch_quantizer(schedule, progress)
             self.objective.prepare(progress)
-            batch = self._batch(data, progress)
+            batch = data.batch(step) if curriculum is None else self._chosen_batch(curriculum, data)
             evaluation = self._step(batch, progress, series)
         # What is left is what runs from now on: a schedule may ask for another quantizer at the very end.
-        self._switch_quantizer(Progress(steps, steps, self._stage))
-        self.objective.prepare(Progress(steps, steps, self._stage))
+        end = Progress(steps, steps, self._stage)
+        if schedule is not None:
+            self._switch_quantizer(schedule, end)
+        self.objective.prepare(end)
         return evaluation
 
-    def _progress(self, step: int, steps: int) -> Progress:
-        progress = Progress(step, steps, self._stage, step - self._stage_start)
-        curriculum = self.objective.recipe.curriculum
-        if curriculum is None:
-            return progress
+    def _enter_stage(self, curriculum: Curriculum, progress: Progress) -> Progress:
+        """Slot 0: the progress of a step in the stage that the curriculum asks for."""
         context = self.objective.contexts["batch"]
         context.progress = progress
         stage = curriculum.stage(context, self._last_value)
         if stage != self._stage:
-            self._stage, self._stage_start = stage, step
-        return progress._replace(stage=stage, stage_step=step - self._stage_start)
+            self._stage, self._stage_start = stage, progress.step
+        return progress._replace(stage=stage, stage_step=progress.step - self._stage_start)
 
-    def _batch(self, data: Data, progress: Progress) -> Batch:
-        curriculum = self.objective.recipe.curriculum
-        if curriculum is None:
-            return data.batch(progress.step)
+    def _chosen_batch(self, curriculum: Curriculum, data: Data) -> Batch:
+        """Slot 0: the examples that the curriculum chooses."""
         return curriculum.batch(self.objective.contexts["batch"], self.objective.forward, data)
 
-    def _switch_quantizer(self, progress: Progress) -> None:
+    def _switch_quantizer(self, schedule: QuantizationSchedule, progress: Progress) -> None:
         """Slot 1's schedule: another quantizer starts with scales of its own; the optimizer remembers nothing."""
         recipe = self.objective.recipe
         final = self._final_quantizer
-        if recipe.schedule is None or recipe.quantizer is None or final is None:
+        if recipe.quantizer is None or final is None:
             return
-        name = recipe.schedule.quantizer_name(progress, final.name)
+        name = schedule.quantizer_name(progress, final.name)
         if name == recipe.quantizer.name:
             return
         self.objective.switch(replace(recipe, quantizer=_quantizer_like(final, name)))

@@ -164,13 +164,13 @@ class _RandomPhases:
     def __init__(self, task: Sine, stream: Stream, dtype: Any) -> None:
         self._task, self._stream, self._dtype = task, stream, dtype
         self._ahead = max(1, min(MOST_AHEAD, NUMBERS_AHEAD // ((task.steps + 1) * task.sequences)))
-        self._first, self._signals = 0, np.empty((0, 0, 0, 1), dtype)
+        self._first, self._batches = 0, list[Batch]()
 
     def batch(self, step: int) -> Batch:
         place = step - self._first
-        if not 0 <= place < len(self._signals):
+        if not 0 <= place < len(self._batches):
             self._first, place = step, 0
             shape = (self._task.sequences,)
             phases = self._stream.uniform_steps(step, self._ahead, shape, 0.0, TWO_PI, self._dtype)
-            self._signals = self._task._signals(phases, self._task.steps)
-        return _batch_of(self._signals[place])
+            self._batches = [_batch_of(signal) for signal in self._task._signals(phases, self._task.steps)]
+        return self._batches[place]
