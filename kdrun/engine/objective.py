@@ -6,7 +6,7 @@ checked is what is trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,11 +58,12 @@ class Gradients:
 
 @dataclass(slots=True)
 class Weighted:
-    """A term, its coefficient in the loss at this step, and what it gave."""
+    """A term, its coefficient in the loss at this step, what it gave, and the mean of its values."""
 
     term: Term
     weight: float
     result: TermResult
+    mean: float
 
 
 @dataclass(slots=True)
@@ -108,7 +109,6 @@ class Objective:
         self.gradients = self._zero_gradients()
         self._latent_gradients = dict(self.gradients.latent)
         self._trains_own = any(len(own) for own in self.own.values())
-        self._has_batch_terms = not all(term.per_sample for term in self.terms.values())
 
     def _quantize_by(self, recipe: Recipe) -> None:
         """Let `weights` be what the network runs on under a recipe: quantized anew, or the latent arrays themselves."""
@@ -185,19 +185,17 @@ class Objective:
         teachers = self._run_teachers(batch) if self.teacher_want else ()
         hyper = self._hyper_values(teachers, batch) if self.recipe.hyper else NOTHING
         results = self._evaluate_terms(student, teachers, batch, progress, hyper)
-        values, weights = _sample_values(results), None
-        if self.recipe.weighting is not None:
+        if self.recipe.weighting is None:
+            weights, value = None, _weighted_mean(results.values())
+        else:
+            values = _sample_values(results)
             weights = self._sample_weights(self.recipe.weighting, values, teachers, batch)
-            values = values * weights
             self._evaluate_weighted(results, student, teachers, batch, weights)
-        value: float = mean_of(values)
-        if self._has_batch_terms:
-            value += _batch_value(results)
+            on_batch = [entry for entry in results.values() if not entry.term.per_sample]
+            value = mean_of(values * weights) + _weighted_mean(on_batch)
         for name, level in self.recipe.with_own_loss.items():
             value += level.own_loss(self.contexts[name])[0]
-        supervised = results[SUPERVISED].result.value
-        alone = value if values is supervised and len(results) == 1 else mean_of(supervised)
-        return Evaluation(value, alone, results, weights, student, teachers)
+        return Evaluation(value, results[SUPERVISED].mean, results, weights, student, teachers)
 
     def _hyper_values(self, teachers: tuple[Arrays, ...], batch: Batch) -> dict[str, Any]:
         """What hyper-parameters are at this step, by what they provide."""
@@ -249,7 +247,8 @@ class Objective:
             context = self.contexts[name]
             context.hyper = {known: hyper[known] for known in term.hyper_names if known in hyper} if hyper else hyper
             context.sample_weights = None
-            results[name] = Weighted(term, weight, term.evaluate(student, teachers, batch, context))
+            result = term.evaluate(student, teachers, batch, context)
+            results[name] = Weighted(term, weight, result, mean_of(result.value))
         return results
 
     def _sample_weights(self, weighting: Weighting, values: Array, teachers: tuple[Arrays, ...], batch: Batch) -> Array:
@@ -292,24 +291,20 @@ class Objective:
         self.gradients.own["credit"].assign(d_own)
 
 
-def _sample_values(results: dict[str, Weighted]) -> Array:
-    """Σ of weighted per-sample values, float64 [B]; the very array of the task's own loss where that is all."""
-    loss = results[SUPERVISED]
-    if len(results) == 1 and loss.weight == 1.0:
-        return loss.result.value
-    total = np.zeros(loss.result.value.size)
-    for entry in results.values():
-        if entry.term.per_sample:
-            add_scaled(entry.result.value, entry.weight, total)
+def _weighted_mean(entries: Iterable[Weighted]) -> float:
+    """Σ weight·mean of the values of terms: the loss where samples count alike."""
+    total = 0.0
+    for entry in entries:
+        total += entry.weight * entry.mean
     return total
 
 
-def _batch_value(results: dict[str, Weighted]) -> float:
-    """Σ of the weighted values of terms on the batch as a whole."""
-    total = 0.0
+def _sample_values(results: dict[str, Weighted]) -> Array:
+    """Σ of weighted per-sample values, float64 [B]."""
+    total = np.zeros(results[SUPERVISED].result.value.size)
     for entry in results.values():
-        if not entry.term.per_sample:
-            total += entry.weight * float(entry.result.value[0])
+        if entry.term.per_sample:
+            add_scaled(entry.result.value, entry.weight, total)
     return total
 
 
