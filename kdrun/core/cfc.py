@@ -120,8 +120,8 @@ def unpack_gradients(dw_rows, db_row, dout_rows, hidden, dw, db, dw_out):
 @inlined
 def _read_out(hidden, out_rows, b_out, y):
     """y = hidden·W_o + b_o: for each output 16 partial sums over the units, then one fixed tree."""
-    for row in range(hidden.shape[0]):
-        for o in range(b_out.size):
+    for o in range(b_out.size):
+        for row in range(y.shape[0]):
             total = splat_like(0.0, hidden)
             for unit in range(0, hidden.shape[1], LANES):
                 total = fma(load(hidden, (row, unit)), load(out_rows, (o, unit)), total)
@@ -129,11 +129,11 @@ def _read_out(hidden, out_rows, b_out, y):
 
 
 @inlined
-def _put_inputs(x, t, operands, first, units):
-    """The inputs of one step in the operands of its batch."""
-    for b in range(x.shape[1]):
-        for d in range(x.shape[2]):
-            operands[first + b, units + d] = x[t, b, d]
+def _put_inputs(x, first, rows, operands, place, units):
+    """Inputs of `rows` rows of sequences, x[first : +rows], in the operands from row `place` on."""
+    for d in range(x.shape[1]):
+        for row in range(rows):
+            operands[place + row, units + d] = x[first + row, d]
 
 
 @inlined
@@ -173,10 +173,10 @@ def cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidde
     Errors
         None are checked; shapes are the caller's.
     """
-    steps, batch = x.shape[:2]
+    steps, batch, inputs = x.shape
+    _put_inputs(x.reshape(steps * batch, inputs), 0, steps * batch, operands, 0, decay.size)
     for t in range(steps):
         first = t * batch
-        _put_inputs(x, t, operands, first, decay.size)
         _step(operands, first, first + batch, batch, w_rows, b_row, decay, gates, hidden, first)
     _read_out(hidden, out_rows, b_out, y)
 
@@ -190,8 +190,10 @@ def _readout_gradients(dy, hidden, dout_rows, db_out, first, batch):
             for row in range(first, first + batch):
                 total = fma(splat_like(dy[row, o], hidden), load(hidden, (row, unit)), total)
             store(dout_rows, (o, unit), total)
+        total = db_out[o]
         for row in range(first, first + batch):
-            db_out[o] += dy[row, o]
+            total += dy[row, o]
+        db_out[o] = total
 
 
 @inlined
@@ -298,12 +300,13 @@ def network_backward(
 @inlined
 def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y):
     """Σ (y − target)² over all steps, samples and outputs, in that order; infinity as soon as it exceeds `bound`."""
-    batch, units = x.shape[1], decay.size
+    steps, batch, inputs = x.shape
+    rows, units = x.reshape(steps * batch, inputs), decay.size
     operands[:batch, :units] = 0.0
     total = 0.0
-    for t in range(x.shape[0]):
+    for t in range(steps):
         first = t % 2 * batch
-        _put_inputs(x, t, operands, first, units)
+        _put_inputs(rows, t * batch, batch, operands, first, units)
         _step(operands, first, batch - first, batch, w_rows, b_row, decay, gates, hidden, 0)
         _read_out(hidden, out_rows, b_out, y)
         for b in range(batch):

@@ -22,15 +22,14 @@ def squared_error(prediction, target, value, dprediction):
     steps, batch, outputs = prediction.shape
     kind = prediction.dtype.type
     share = kind(1.0 / (steps * batch))
-    value[:] = 0.0
-    for t in range(steps):
-        for b in range(batch):
+    for b in range(batch):
+        total = 0.0
+        for t in range(steps):
             for o in range(outputs):
                 error = prediction[t, b, o] - target[t, b, o]
-                value[b] += np.float64(error) * np.float64(error)
+                total += np.float64(error) * np.float64(error)
                 dprediction[t, b, o] = error * share
-    for b in range(batch):
-        value[b] *= 0.5 / steps
+        value[b] = total * (0.5 / steps)
 
 
 @kernel
