@@ -23,23 +23,24 @@ def adam_inplace(parameters, gradient, mean, square, powers, factor, lr, beta1, 
     Equation, with g = factor·gradient and powers = (β₁ᵗ, β₂ᵗ), kept as products: a power function differs by machine
         mean ← β₁·mean + (1 − β₁)·g     square ← β₂·square + (1 − β₂)·g²
         parameters ← parameters − lr·(mean/(1 − β₁ᵗ))/(√(square/(1 − β₂ᵗ)) + epsilon)
+        lr/(1 − β₁ᵗ) and 1/(1 − β₂ᵗ) are computed in float64 and rounded once, so that a number costs one division.
     Parameters
         parameters, gradient, mean, square: flat, one dtype, length a multiple of 16; all but gradient change in place.
         powers: float64 [2], those of step t − 1; multiplied by β₁ and β₂. factor: what clipping leaves of the gradient.
     Source
         Kingma and Ba, "Adam", ICLR 2015, algorithm 1.
     """
-    scale, rate, floor = splat_like(factor, mean), splat_like(lr, mean), splat_like(epsilon, mean)
+    scale, floor = splat_like(factor, mean), splat_like(epsilon, mean)
     keep1, take1 = splat_like(beta1, mean), splat_like(1.0 - beta1, mean)
     keep2, take2 = splat_like(beta2, mean), splat_like(1.0 - beta2, mean)
     powers[0] *= beta1
     powers[1] *= beta2
-    bias1, bias2 = splat_like(1.0 - powers[0], mean), splat_like(1.0 - powers[1], mean)
+    rate, unbias2 = splat_like(lr / (1.0 - powers[0]), mean), splat_like(1.0 / (1.0 - powers[1]), mean)
     for i in range(0, parameters.size, LANES):
         g = scale * load(gradient, i)
         m = fma(keep1, load(mean, i), take1 * g)
         v = fma(keep2, load(square, i), take2 * g * g)
         store(mean, i, m)
         store(square, i, v)
-        step = rate * (m / bias1) / (square_root(v / bias2) + floor)
+        step = rate * m / (square_root(unbias2 * v) + floor)
         store(parameters, i, load(parameters, i) - step)
