@@ -13,6 +13,7 @@ import numpy as np
 from kdrun.core.elementary import exp, sigmoid, tanh
 from kdrun.core.jit import inlined, kernel
 from kdrun.core.matmul import add_outer_product, product_from_row, product_from_rows
+from kdrun.core.tile import load_tile, store_tile, transposed
 from kdrun.core.vector import LANES, absolute, fma, load, load_part, select, splat_like, store, store_part, sum_lanes
 
 TAU_FLOOR = 1e-6
@@ -65,17 +66,17 @@ def decay_backward(tau, dt, decay, ddecay, dtau):
 
 
 @inlined
-def pack_weights(w, b, w_out, hidden, w_rows, b_row, w_back, out_rows):
+def pack_weights(w, b, w_out, hidden, w_rows, b_row, out_rows):
     """Lay the contract's parameters out for the kernels.
 
     Parameters
         w [D+H, 2H], b [2H], w_out [H, O]: the contract's arrays. hidden: H.
         w_rows [P+D, 2P]: rows are hidden units, then inputs, the order of a step's operands. b_row [1, 2P].
-        w_back [2P, P]: the hidden rows transposed, for the backward product. out_rows [O, P]: w_out transposed.
-        The last four are overwritten inside the first H units; beyond them they must be zero and stay so.
+        out_rows [O, P]: w_out transposed.
+        The last three are overwritten inside the first H units; beyond them they must be zero and stay so.
     """
     inputs = w.shape[0] - hidden
-    units = w_back.shape[1]
+    units = out_rows.shape[1]
     for side in range(2):
         for unit in range(0, hidden, LANES):
             count = min(LANES, hidden - unit)
@@ -85,12 +86,17 @@ def pack_weights(w, b, w_out, hidden, w_rows, b_row, w_back, out_rows):
             for row in range(inputs):
                 store_part(w_rows, (units + row, target), load_part(w, (row, source), count), count)
             store_part(b_row, (0, target), load_part(b, source, count), count)
-        for column in range(hidden):
-            for row in range(hidden):
-                w_back[side * units + column, row] = w_rows[row, side * units + column]
     for o in range(w_out.shape[1]):
         for row in range(hidden):
             out_rows[o, row] = w_out[row, o]
+
+
+@inlined
+def transpose_weights(w_rows, w_back):
+    """The hidden rows of w_rows [P+D, 2P] transposed, w_back [2P, P]: for the backward product; overwritten."""
+    for column in range(0, w_back.shape[0], LANES):
+        for row in range(0, w_back.shape[1], LANES):
+            store_tile(w_back, column, row, transposed(load_tile(w_rows, row, column, LANES)))
 
 
 @inlined
@@ -275,20 +281,21 @@ def cfc_backward(
 
 @kernel
 def network_forward(
-    x, w, b, tau, w_out, b_out, dt, w_rows, b_row, w_back, out_rows, decay, operands, gates, hidden, y
+    x, w, b, tau, w_out, b_out, dt, w_rows, b_row, out_rows, decay, operands, gates, hidden, y
 ):  # fmt: skip
     """The whole forward pass in one call: decay, layout and cell; see there for equations and shapes."""
     decay_forward(tau, dt, decay)
-    pack_weights(w, b, w_out, tau.size, w_rows, b_row, w_back, out_rows)
+    pack_weights(w, b, w_out, tau.size, w_rows, b_row, out_rows)
     cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y)
 
 
 @kernel
 def network_backward(
-    dy, dhidden, tau, dt, w_back, decay, out_rows, operands, gates, hidden, carry, dgates,
+    dy, dhidden, tau, dt, w_rows, w_back, decay, out_rows, operands, gates, hidden, carry, dgates,
     dw_rows, db_row, ddecay, dout_rows, dw, db, dtau, dw_out, db_out,
 ):  # fmt: skip
     """The whole backward pass in one call: cell, decay and layout; see there for equations and shapes."""
+    transpose_weights(w_rows, w_back)
     cfc_backward(
         dy, dhidden, w_back, decay, out_rows, operands, gates, hidden, carry, dgates,
         dw_rows, db_row, ddecay, dout_rows, db_out,

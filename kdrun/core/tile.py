@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numba.core import types
 
 from kdrun.core.vector import (
+    LANES,
     VectorType,
     call_llvm,
     element_pointer,
     fma,
     load,
     lowered,
+    shuffled,
     splat_like,
     splat_value,
     store,
@@ -82,6 +85,32 @@ def store_tile(typingctx: Any, array: Any, row: Any, column: Any, tile: Any) -> 
         return context.get_dummy_value()
 
     return types.void(array, row, column, tile), codegen
+
+
+def _transposed_twin(tile: Any) -> Any:
+    return tuple(np.stack(tile).T.copy())
+
+
+@lowered(_transposed_twin)
+def transposed(typingctx: Any, tile: Any) -> Any:
+    """A square tile with rows and columns exchanged."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        rows, distance = _vectors(builder, args[0], LANES), 1
+        while distance < LANES:
+            for r in (r for r in range(LANES) if not r & distance):
+                rows[r], rows[r + distance] = _exchanged(builder, rows[r], rows[r + distance], distance)
+            distance *= 2
+        return context.make_tuple(builder, sig.return_type, rows)
+
+    return tile(tile), codegen
+
+
+def _exchanged(builder: Any, a: Any, b: Any, distance: int) -> tuple[Any, Any]:
+    """Two rows whose small squares beside the diagonal, `distance` wide, have changed places."""
+    low = [lane if not lane & distance else LANES + lane - distance for lane in range(LANES)]
+    high = [lane + distance if not lane & distance else LANES + lane for lane in range(LANES)]
+    return shuffled(builder, a, b, low), shuffled(builder, a, b, high)
 
 
 def _fma_rows_twin(tile: Any, array: Any, row: int, column: int, vector: Any) -> Any:

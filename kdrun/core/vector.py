@@ -13,7 +13,7 @@ Element types: float32, float64, their integer counterparts int32, int64, and bo
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -257,16 +257,18 @@ def sum_lanes(typingctx: Any, vector: Any) -> Any:
         (total,) = args
         half = LANES // 2
         while half:
-            total = builder.fadd(_lanes(builder, total, range(half)), _lanes(builder, total, range(half, 2 * half)))
+            low, high = (shuffled(builder, total, total, lanes) for lanes in (range(half), range(half, 2 * half)))
+            total = builder.fadd(low, high)
             half //= 2
         return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
 
     return vector.dtype(vector), codegen
 
 
-def _lanes(builder: Any, vector: Any, which: range) -> Any:
-    indices = ir.Constant(ir.VectorType(ir.IntType(32), len(which)), list(which))
-    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), indices)
+def shuffled(builder: Any, a: Any, b: Any, lanes: Iterable[int]) -> Any:
+    """A vector of LLVM made of lanes of two: those of `a` are counted first, then those of `b`."""
+    which = list(lanes)
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(which)), which))
 
 
 # ------------------------------------------------------------------------------------------------ arithmetic

@@ -87,7 +87,7 @@ class CfcNetwork(Network):
         space = self._space(inputs.shape[0], inputs.shape[1])
         network_forward(
             inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], self.step_time,
-            self._w_rows, self._b_row, self._w_back, self._out_rows, self._decay,
+            self._w_rows, self._b_row, self._out_rows, self._decay,
             space.operands, space.gates, space.hidden, space.y,
         )  # fmt: skip
         states = space.states
@@ -101,7 +101,7 @@ class CfcNetwork(Network):
         dy = d_outputs.get("prediction")
         network_backward(
             space.no_dy if dy is None else dy.reshape(space.y.shape), self._padded(space, d_outputs.get("hidden")),
-            weights["tau"], self.step_time, self._w_back, self._decay, self._out_rows,
+            weights["tau"], self.step_time, self._w_rows, self._w_back, self._decay, self._out_rows,
             space.operands, space.gates, space.hidden, space.carry, space.dgates,
             self._dw_rows, self._db_row, self._ddecay, self._dout_rows,
             gradients["w"], gradients["b"], gradients["tau"], gradients["w_out"], gradients["b_out"],

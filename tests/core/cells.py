@@ -16,6 +16,7 @@ from kdrun.core.cfc import (
     decay_backward,
     decay_forward,
     pack_weights,
+    transpose_weights,
     unpack_gradients,
     width,
 )
@@ -108,7 +109,7 @@ class KernelCell:
         decay_forward(weights["tau"], DT, self.decay)
         pack_weights(
             weights["w"], weights["b"], weights["w_out"], self.sizes.hidden,
-            self.w_rows, self.b_row, self.w_back, self.out_rows,
+            self.w_rows, self.b_row, self.out_rows,
         )  # fmt: skip
 
     def forward(self, x: Any) -> tuple[Any, Any]:
@@ -127,6 +128,7 @@ class KernelCell:
         """Gradients of every weight, in the layout of the weights, from those of the last forward pass."""
         sizes, gradients = self.sizes, self.gradients
         self.dhidden[:, : sizes.hidden] = dhidden.reshape(-1, sizes.hidden)
+        transpose_weights(self.w_rows, self.w_back)
         cfc_backward(
             dy.reshape(-1, sizes.outputs), self.dhidden, self.w_back, self.decay, self.out_rows,
             self.operands, self.gates, self.hidden, self.carry, self.dgates,

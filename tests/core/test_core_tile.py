@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kdrun.core.jit import kernel
-from kdrun.core.tile import fma_columns, fma_rows, load_tile, repeat_tile, store_tile
+from kdrun.core.tile import fma_columns, fma_rows, load_tile, repeat_tile, store_tile, transposed
 from kdrun.core.vector import LANES, load
 from tests.core.comparing import assert_bits, needs_jit, unchanged
 from tests.naive.arithmetic import fused_multiply_add
@@ -41,6 +41,12 @@ def copy_from_constant_places(source, target):
     store_tile(target, 3, 0, repeat_tile(source, 2, 16, 3))
 
 
+@kernel
+def copy_transposed(source, row, column, target, target_row, target_column):
+    """A square tile, turned, from one matrix to another."""
+    store_tile(target, target_row, target_column, transposed(load_tile(source, row, column, 16)))
+
+
 @pytest.fixture
 def matrix(dtype, rng):
     """Numbers [7, 48] whose places all differ."""
@@ -71,6 +77,15 @@ def test_a_repeated_tile_is_the_first_row_whatever_row_is_asked_for(row, matrix,
     got = np.zeros((ROWS, LANES), dtype)
     copy_repeated(matrix, row, 16, got)
     assert_bits(got, np.tile(matrix[0, 16:32], (ROWS, 1)))
+
+
+def test_a_transposed_tile_has_rows_for_columns(dtype, rng):
+    """Element (r, c) of the square comes to (c, r), and nothing beside the square changes."""
+    source = rng.permutation(20 * 40).reshape(20, 40).astype(dtype)
+    got, expected = np.full((18, 40), -1.0, dtype), np.full((18, 40), -1.0, dtype)
+    expected[2:18, 5 : 5 + LANES] = source[3 : 3 + LANES, 8 : 8 + LANES].T
+    copy_transposed(source, 3, 8, got, 2, 5)
+    assert_bits(got, expected)
 
 
 def multiples(dtype, rng):
