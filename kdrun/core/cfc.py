@@ -173,7 +173,8 @@ def cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidde
     Parameters
         x [T, B, D]. w_rows [P+D, 2P], b_row [1, 2P], out_rows [O, P] as packed. decay [P]. b_out [O].
         operands [(T+1)·B, S], S ≥ P+D: row t·B+b is u_t, so the first B rows of hidden units must be zero.
-        gates [T·B, 2P]: g_t, then c_t. hidden [T·B, P]: h_t. y [T·B, O]. The last four are overwritten.
+        gates [T·B, 2P]: g_t, then c_t. hidden [T·B, P]: h_t. y [T·B, O], or [0, O] where no output is wanted.
+        The last four are overwritten.
     Saved for backward
         operands, gates, hidden.
     Errors

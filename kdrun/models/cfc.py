@@ -44,6 +44,7 @@ class _Space:
         self.gates, self.hidden = zeros((rows, 2 * units), dtype), zeros((rows, units), dtype)
         self.y, self.no_dy = zeros((rows, outputs), dtype), zeros((rows, outputs), dtype)
         self.dhidden, self.no_dhidden = zeros((rows, units), dtype), zeros((rows, units), dtype)
+        self.no_y = self.y[:0]
         self.prediction = self.y.reshape(steps, batch, outputs)
         self.states = self.hidden.reshape(steps, batch, units)
         self.carry, self.dgates = zeros((batch, units), dtype), zeros((block_rows(batch), 2 * units), dtype)
@@ -83,17 +84,19 @@ class CfcNetwork(Network):
         return space
 
     def forward(self, weights: Arrays, inputs: Array, want: frozenset[str]) -> Arrays:
-        """Run the network; all its outputs come at no extra cost."""
+        """Run the network; its outputs are read out of the states where they are wanted."""
         space = self._space(inputs.shape[0], inputs.shape[1])
         network_forward(
             inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], self.step_time,
             self._w_rows, self._b_row, self._out_rows, self._decay,
-            space.operands, space.gates, space.hidden, space.y,
+            space.operands, space.gates, space.hidden, space.y if "prediction" in want else space.no_y,
         )  # fmt: skip
-        states = space.states
-        if self.hidden != self.units:
-            states = np.ascontiguousarray(states[:, :, : self.hidden])
-        return {"prediction": space.prediction, "hidden": states}
+        outputs: dict[str, Array] = {}
+        if "prediction" in want:
+            outputs["prediction"] = space.prediction
+        if "hidden" in want:
+            outputs["hidden"] = np.ascontiguousarray(space.states[:, :, : self.hidden])
+        return outputs
 
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays) -> None:
         """Backpropagation through time."""

@@ -37,7 +37,7 @@ def full_loss(coded, batch: Batch) -> float:
     """The loss of a network of its own that runs on the coded weights."""
     task = Probe()
     network = Cfc(hidden=3).build(task.inputs, task.outputs, task.step_time, "float64")
-    prediction = network.forward(coded.quantized.weights, batch.inputs, frozenset())["prediction"]
+    prediction = network.forward(coded.quantized.weights, batch.inputs, frozenset({"prediction"}))["prediction"]
     share = np.ones(prediction.shape[:2]) if batch.mask is None else batch.mask
     return float((0.5 * ((prediction - batch.targets["y"]) ** 2).sum(axis=2) * share).sum() / share.sum())
 
