@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -77,15 +77,16 @@ class CfcNetwork(Network):
         self._out_rows, self._dout_rows = zeros((outputs, units), dtype), zeros((outputs, units), dtype)
         self._spaces: dict[tuple[int, int], _Space] = {}
 
-    def _space(self, steps: int, batch: int) -> _Space:
-        space = self._spaces.get((steps, batch))
+    def _space(self, inputs: Array) -> _Space:
+        sizes = inputs.shape[:2]
+        space = self._spaces.get(sizes)
         if space is None:
-            space = self._spaces[steps, batch] = _Space(self, steps, batch)
+            space = self._spaces[sizes] = _Space(self, *sizes)
         return space
 
     def forward(self, weights: Arrays, inputs: Array, want: frozenset[str]) -> Arrays:
         """Run the network; its outputs are read out of the states where they are wanted."""
-        space = self._space(inputs.shape[0], inputs.shape[1])
+        space = self._space(inputs)
         network_forward(
             inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], self.step_time,
             self._w_rows, self._b_row, self._out_rows, self._decay,
@@ -100,10 +101,11 @@ class CfcNetwork(Network):
 
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays) -> None:
         """Backpropagation through time."""
-        space = self._space(inputs.shape[0], inputs.shape[1])
-        dy = d_outputs.get("prediction")
+        space = self._space(inputs)
+        dy, dhidden = d_outputs.get("prediction"), d_outputs.get("hidden")
         network_backward(
-            space.no_dy if dy is None else dy.reshape(space.y.shape), self._padded(space, d_outputs.get("hidden")),
+            space.no_dy if dy is None else dy.reshape(space.y.shape),
+            space.no_dhidden if dhidden is None else self._padded(space, dhidden),
             weights["tau"], self.step_time, self._w_rows, self._w_back, self._decay, self._out_rows,
             space.operands, space.gates, space.hidden, space.carry, space.dgates,
             self._dw_rows, self._db_row, self._ddecay, self._dout_rows,
@@ -119,12 +121,10 @@ class CfcNetwork(Network):
         """A copy of the network in the kernels' layout, in which one weight at a time is another."""
         return _CfcPricing(self, weights, inputs, target)
 
-    def _padded(self, space: _Space, dhidden: Any) -> Array:
+    def _padded(self, space: _Space, dhidden: Array) -> Array:
         """Gradients by hidden states [T, B, H] as rows [T·B, P]."""
-        if dhidden is None:
-            return space.no_dhidden
         if self.hidden == self.units:
-            return np.asarray(dhidden.reshape(-1, self.hidden))
+            return dhidden.reshape(-1, self.hidden)
         space.dhidden[:, : self.hidden] = dhidden.reshape(-1, self.hidden)
         return space.dhidden
 

@@ -21,7 +21,7 @@ class SquaredError(Term):
     def evaluate(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> TermResult:
         """Value per sequence and gradient of the prediction."""
         prediction = student["prediction"]
-        value, dprediction = np.empty(prediction.shape[1]), np.empty_like(prediction)
+        value, dprediction = np.empty(prediction.shape[1]), np.empty(prediction.shape, prediction.dtype)
         if batch.mask is None:
             squared_error(prediction, batch.targets["y"], value, dprediction)
         else:

@@ -41,6 +41,6 @@ class HiddenDistance(Term):
     def evaluate(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> TermResult:
         """Distance from the first teacher's states on the same inputs."""
         hidden = student["hidden"]
-        value, dhidden = np.empty(hidden.shape[1]), np.empty_like(hidden)
+        value, dhidden = np.empty(hidden.shape[1]), np.empty(hidden.shape, hidden.dtype)
         hidden_distance(hidden, teachers[0]["hidden"], value, dhidden)
         return TermResult(value, {"hidden": dhidden})
