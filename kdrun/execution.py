@@ -50,7 +50,10 @@ def carry_out(
             except KeyboardInterrupt:
                 _keep(store, study, coordinator.stop(), sources, listener)
                 raise Interrupted(_how_far(store, planned)) from None
-        store.set_fact("peak_memory", engine.peak_memory())
+        peak = engine.peak_memory()
+        store.set_fact("peak_memory", peak)
+        if peak:
+            listener.used(peak)
 
 
 def look_at_code(engine: Engine, study: Study, todo: Sequence[Run]) -> None:

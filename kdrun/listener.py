@@ -42,6 +42,9 @@ class Listener:
     def finished(self, run: Run, outcome: Outcome) -> None:
         """A run ended, and is stored."""
 
+    def used(self, memory: int) -> None:
+        """The largest worker so far used so many bytes of memory, with what it had started."""
+
     def ended(self) -> None:
         """No run is left, or none will be started any more."""
 

@@ -116,6 +116,10 @@ class Lines(Listener):
             result = _result_text(outcome, self._pace.work.response)
             self._write(f"[{self._pace.done}/{total}] {plain(run.title)}: {result}; {self._pace.left_text()}")
 
+    def used(self, memory: int) -> None:
+        """Say how much."""
+        self._write(_memory_sentence(memory))
+
     def repeating(self, runs: int) -> None:
         """Say what begins."""
         self._write(f"running the {runs} runs of replicate 1 again")
@@ -130,6 +134,10 @@ def _starting_sentence(work: Work) -> str:
     kept = f", {stored} stored already" if stored else ""
     memory = f", each with up to {work.memory / 1e9:.1f} GB of memory" if work.memory is not None else ""
     return f"{len(work.todo)} of {len(work.planned)} runs to do on {counted(work.workers, 'worker')}{memory}{kept}"
+
+
+def _memory_sentence(memory: int) -> str:
+    return f"the largest worker used {memory / 1e6:,.0f} MB of memory"
 
 
 def _result_text(outcome: Outcome, response: str) -> str:
@@ -179,6 +187,10 @@ class Screen(Listener):
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def used(self, memory: int) -> None:
+        """Say how much."""
+        self._console.print(_memory_sentence(memory), style="dim")
 
     def repeating(self, runs: int) -> None:
         """Say what begins."""

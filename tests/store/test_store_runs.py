@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import sqlite3
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ import pytest
 
 from kdrun.errors import KdrunError, UsageError
 from kdrun.records import GradientCheck, History, Outcome, Run
-from kdrun.store.database import FILE_NAME, SCHEMA_VERSION
+from kdrun.store import database
+from kdrun.store.database import FILE_NAME, MIGRATIONS, SCHEMA_VERSION
 from kdrun.store.runs import Store
 
 
@@ -331,3 +334,93 @@ def test_outcome_of_another_run_is_refused(store: Store) -> None:
     """An outcome cannot be stored under a run that it does not belong to."""
     with pytest.raises(ValueError, match="not one of run a"):
         store.commit([(run_of("a"), done("b"))])
+
+
+def first_version(folder: Path) -> None:
+    """A database as the first version of the format had it, with one run."""
+    with Store.create(folder) as store:
+        store.commit(
+            [(run_of("a"), done("a", responses=FLOATS, parameters={"w": np.ones(3)}))], sources=lambda run: "x"
+        )
+    connection = sqlite3.connect(folder / FILE_NAME)
+    connection.executescript("DROP TABLE running; DROP TABLE sources; PRAGMA user_version = 1;")
+    connection.close()
+
+
+def test_the_first_version_is_what_it_was() -> None:
+    """Databases of users hold these tables: what makes them is never changed."""
+    text = hashlib.sha256(MIGRATIONS[0].encode()).hexdigest()
+    assert text == "5cf3c8805cf64753a86e166805179bf65ff1feaaee183624bdcdfdd6d8211453"
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_an_older_database_is_brought_up_to_date(tmp_path: Path, read_only: bool) -> None:
+    """By a reader too; what it holds stays, to the bit."""
+    first_version(tmp_path)
+    with Store.open(tmp_path, read_only=read_only) as store:
+        assert store.outcome("a").responses.keys() == FLOATS.keys()
+        assert (store.running(), store.sources(), store.made_by()) == ({}, {}, {"a": "x"})
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    with Store.open(tmp_path) as store:
+        store.hand_out([run_of("b")])
+        assert store.running().keys() == {"b"}
+
+
+def test_an_older_database_that_cannot_be_written_to_is_read_from_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder on a read-only disk: its file stays as it is."""
+    first_version(tmp_path)
+    before = (tmp_path / FILE_NAME).read_bytes()
+    connect = sqlite3.connect
+
+    def immutable(name: Any, **changes: Any) -> sqlite3.Connection:
+        return connect(str(name).replace("mode=rw", "immutable=1"), **changes)
+
+    monkeypatch.setattr(database.sqlite3, "connect", immutable)
+    with Store.open(tmp_path, read_only=True) as store:
+        assert store.statuses() == {"a": "done"}
+        assert store.running() == {}
+    assert (tmp_path / FILE_NAME).read_bytes() == before
+
+
+def test_runs_are_running_until_their_outcome_is_stored(store: Store) -> None:
+    """And no longer: one transaction stores the one and removes the other."""
+    store.hand_out([run_of("a"), run_of("b"), run_of("c")])
+    store.commit([(run_of("a"), done("a"))])
+    assert store.running().keys() == {"b", "c"}
+    with pytest.raises(ValueError, match="is not one of run"):
+        store.commit([(run_of("b"), done("b")), (run_of("c"), done("x"))])
+    assert store.running().keys() == {"b", "c"}
+    store.forget_running()
+    assert store.running() == {}
+
+
+def test_what_a_fingerprint_is_made_of_is_kept(store: Store) -> None:
+    """Files with their hashes; runs name the fingerprint."""
+    store.keep_sources("f1", {"train.py": "abc"})
+    store.keep_sources("f2", {"train.py": "abd", "helper.py": "1"})
+    store.commit([(run_of("a"), done("a"))], sources=lambda run: "f2")
+    assert store.sources() == {"f1": {"train.py": "abc"}, "f2": {"train.py": "abd", "helper.py": "1"}}
+    assert store.made_by() == {"a": "f2"}
+
+
+def test_runs_without_a_response_are_found(store: Store) -> None:
+    """Those that are done; a response that is nan is there."""
+    store.commit(
+        [
+            (run_of("a"), done("a", responses={"x": 1.0, "y_2": math.nan})),
+            (run_of("b"), done("b", responses={"x": 1.0})),
+            (run_of("c"), Outcome("c", "failed")),
+        ]
+    )
+    assert store.without_response("y_2") == {"b"}
+    assert store.without_response("x") == set()
+
+
+def test_damage_that_shows_only_when_it_is_read_is_said_to_be(tmp_path: Path) -> None:
+    """Not every damage shows when a file is opened."""
+    Store.create(tmp_path).close()
+    with pytest.raises(UsageError, match="the database is damaged, or is none"), Store.open(tmp_path):
+        raise sqlite3.DatabaseError("malformed")
