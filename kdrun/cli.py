@@ -9,6 +9,7 @@ import re
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 import typer.core
 
-from kdrun.errors import Interrupted, KdrunError, StudyError, UsageError
+from kdrun.errors import Interrupted, KdrunError, LeftOutWarning, StudyError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -551,11 +552,25 @@ def _again() -> str:
     return shlex.join(["kdrun", *arguments])
 
 
+def _warn_in_plain_lines() -> None:
+    """Show what other packages offer and kdrun leaves out as one line each, whatever Python is told about warnings."""
+    usual = warnings.formatwarning
+
+    def line(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
+        if issubclass(category, LeftOutWarning):
+            return f"kdrun: {message}\n"
+        return usual(message, category, *place, **more)
+
+    warnings.formatwarning = line
+    warnings.simplefilter("default", LeftOutWarning)
+
+
 def main() -> None:
     """Run a command; a user's mistake ends with its text and code, never with a traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A large study is many objects and few cycles: looking for cycles less often saves a sixth of its time.
     gc.set_threshold(200_000, 20, 100)
+    _warn_in_plain_lines()
     try:
         app()
     except Interrupted as error:

@@ -44,6 +44,10 @@ class StudyError(UsageError):
         super().__init__("\n".join(str(mistake) for mistake in mistakes))
 
 
+class LeftOutWarning(UserWarning):
+    """A package offers a task or a level that cannot be used; studies that do not use it go on without it."""
+
+
 class GradientCheckFailed(KdrunError):
     """An analytic gradient differs from the numeric one; nothing was trained."""
 

@@ -21,6 +21,7 @@ from kdrun.factors.discover import families, levels
 from kdrun.models.discover import cells
 from kdrun.records import Run
 from kdrun.study.choice import TaskChoice
+from kdrun.study.plain import canonical
 from kdrun.tasks.contract import ExternalTask
 from kdrun.tasks.discover import tasks
 
@@ -60,8 +61,9 @@ class SourcesOfRuns:
 
     def _of_names(self, run: Run) -> Sources:
         """Runs that name the same code have the same sources."""
-        task = run.spec["task"]
-        key = _names(run.spec) + tuple(map(str, (task.get("call"), task.get("run"))))
+        # What a task hands to code of the user's own does not say where that code is.
+        task = canonical({key: value for key, value in run.spec["task"].items() if key != "params"})
+        key = (task, *_named(run.spec))
         if key not in self._known:
             self._known[key] = self._read(run)
         return self._known[key]
@@ -76,7 +78,8 @@ class SourcesOfRuns:
             return Sources({"kdrun": computing_sources()} | dict(_from_elsewhere(run.spec)))
         task = TaskChoice().read(dict(run.spec["task"]))
         assert isinstance(task, ExternalTask)
-        return Sources({name: _hash(path) for name, path in task.sources(self.folder).items()})
+        own = {name: _hash(path) for name, path in task.sources(self.folder).items()}
+        return Sources(dict(_from_elsewhere(run.spec)) | own)
 
 
 @cache
@@ -91,14 +94,6 @@ def _hash(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError:
         return "unreadable"
-
-
-def _names(data: Any) -> tuple[str, ...]:
-    """Every name of a class in a spec, in order."""
-    if not isinstance(data, Mapping):
-        return ()
-    own = tuple(f"{key}:{data[key]}" for key in ("name", "cell") if isinstance(data.get(key), str))
-    return own + tuple(name for key, item in data.items() if key != "params" for name in _names(item))
 
 
 def _from_elsewhere(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

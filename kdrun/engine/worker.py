@@ -33,13 +33,26 @@ def main(descriptor: int) -> None:
     with contextlib.suppress(EOFError, OSError):
         folders, modules = connection.recv()
         sys.path += [place for place in modules if place not in sys.path]
-        # Runs need these: the first one does not wait for them, and no file of the user's can stand before them.
-        import kdrun.engine.run  # noqa: F401
-
+        _import_what_runs_need()
         _enter(folders)
         connection.send(("ready", None))
         while True:
             _serve(connection, *pickle.loads(connection.recv_bytes()))  # noqa: S301 (of the process that started this)
+
+
+def _import_what_runs_need() -> None:
+    """So that the first run does not wait for it, and no file of the study's folder can stand before it.
+
+    Tasks and levels of other packages are then those that the other side has found. It has warned of what is left out;
+    what this side says of that before the first call is forgotten.
+    """
+    import kdrun.engine.run  # noqa: F401
+    from kdrun.factors.discover import families, levels
+    from kdrun.tasks.discover import tasks
+
+    tasks()
+    for family in families():
+        levels(family)
 
 
 def _end_with(descriptor: int) -> None:

@@ -195,7 +195,7 @@ class _Worker:
                 start_new_session=True,
             )
         with contextlib.suppress(OSError):
-            self._connection.send((folders, [place for place in sys.path if place]))
+            self._connection.send((folders, [place or str(Path.cwd()) for place in sys.path]))
 
     def start(self, is_stopped: Callable[[], bool]) -> None:
         """Wait until it can do calls; `WorkerLost` where it does not come to that, or has died since its last one."""

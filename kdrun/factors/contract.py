@@ -38,6 +38,8 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 Forward = Callable[[Array, frozenset[str]], Arrays]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+# What a study writes for a slot that stays empty.
+EMPTY = "none"
 
 
 class Record(Protocol):
@@ -427,7 +429,7 @@ class Family:
     """A folder of levels: what contract they fulfil, and which key of a study they are the values of.
 
     `default` is the level of a study that does not name one; None means that the slot stays empty, which a study
-    writes as `none`.
+    writes as `EMPTY`.
     """
 
     name: str

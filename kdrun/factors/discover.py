@@ -7,12 +7,12 @@ one class of that contract. An entry point of the group `kdrun.levels` named `fa
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
 
 import kdrun.factors
-from kdrun.discovery import classes_of_package, submodules
-from kdrun.factors.contract import Family, Level
+from kdrun.discovery import Found, Offer, classes_of_package, entry_points_of, found_among, leave_out, submodules
+from kdrun.factors.contract import EMPTY, Family, Level
 
 
 @cache
@@ -22,15 +22,35 @@ def families() -> dict[str, Family]:
     return {package.FAMILY.name: package.FAMILY for package in packages}
 
 
-@cache
-def levels(family: str) -> dict[str, type[Level]]:
+def levels(family: str) -> Mapping[str, type[Level]]:
     """Every level of a family by the name that a study gives it, in alphabetical order."""
-    description = families()[family]
-    package = importlib.import_module(f"kdrun.factors.{family}")
-    found = classes_of_package(package, description.contract) + _from_entry_points(family)
-    return {level.name: level for level in sorted(found, key=lambda level: level.name)}
+    return _found(family).classes
 
 
-def _from_entry_points(family: str) -> list[type[Level]]:
-    points = [point for point in entry_points(group="kdrun.levels") if point.name.split(".")[0] == family]
-    return [point.load() for point in points]
+def left_out(family: str) -> Mapping[str, str]:
+    """Why levels that packages offer cannot be used, by name."""
+    return _found(family).left_out
+
+
+@cache
+def _found(family: str) -> Found[Level]:
+    contract = families()[family].contract
+    own = classes_of_package(importlib.import_module(f"kdrun.factors.{family}"), contract)
+    return found_among(own, _offers().get(family, []), (contract,), (EMPTY,), try_out=lambda level: level())
+
+
+@cache
+def _offers() -> dict[str, list[Offer]]:
+    """Levels that packages offer, by family."""
+    found: dict[str, list[Offer]] = {family: [] for family in families()}
+    for package, point in entry_points_of("kdrun.levels"):
+        family, _, name = point.name.partition(".")
+        offer = Offer(package, f"the level {point.name}", name, point)
+        if family in found:
+            found[family].append(offer)
+        else:
+            leave_out(
+                offer,
+                f"there is no family {family!r}; its entry point is named family.level, with one of {', '.join(found)}",
+            )
+    return found

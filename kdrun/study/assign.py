@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kdrun.study.choice import EMPTY, LevelChoice
+from kdrun.factors.contract import EMPTY
+from kdrun.study.choice import LevelChoice
 from kdrun.study.factor import Factor, FactorLevel
 from kdrun.study.paths import MISSING, Path, dotted, get, put
 from kdrun.study.wording import Problem

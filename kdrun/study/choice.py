@@ -18,10 +18,8 @@ from pydantic_core import CoreSchema, core_schema
 import kdrun.models.discover
 import kdrun.tasks.discover
 from kdrun.factors import discover
-from kdrun.factors.contract import Family, Named
+from kdrun.factors.contract import EMPTY, Family, Named
 from kdrun.study.wording import Problem, listed, mistake, mistakes, read_model, shown, unknown
-
-EMPTY = "none"
 
 
 class Choice(ABC):
@@ -36,6 +34,16 @@ class Choice(ABC):
     @abstractmethod
     def classes(self) -> Mapping[str, type[Named]]:
         """Every class by the name that a study gives it."""
+
+    def left_out(self) -> Mapping[str, str]:
+        """Why classes that packages offer cannot be used, by name."""
+        return {}
+
+    def unknown(self, name: str) -> str:
+        """The text for a name that none of the classes has."""
+        if name not in self.left_out():
+            return unknown(self.noun, name, self.names())
+        return f"unknown {self.noun} {shown(name)}: {self.left_out()[name]}; known: {listed(self.names())}"
 
     def default(self) -> str | None:
         """The name that a mapping without one means; None where it must have one."""
@@ -60,7 +68,7 @@ class Choice(ABC):
         if isinstance(name, str) and name in self.names():
             return name
         if isinstance(name, str):
-            text = unknown(self.noun, name, self.names())
+            text = self.unknown(name)
         else:
             found = f"found {shown(name)}" if self.key in mapping else "missing"
             text = f"{found}; the name of a {self.noun} is needed; known: {listed(self.names())}"
@@ -96,6 +104,10 @@ class TaskChoice(Choice):
         """Every task."""
         return kdrun.tasks.discover.tasks()
 
+    def left_out(self) -> Mapping[str, str]:
+        """Tasks that cannot be used."""
+        return kdrun.tasks.discover.left_out()
+
 
 class CellChoice(Choice):
     """The network's architecture."""
@@ -121,6 +133,10 @@ class ComparatorChoice(Choice):
         """Every comparator."""
         return discover.levels("comparators")
 
+    def left_out(self) -> Mapping[str, str]:
+        """Comparators that cannot be used."""
+        return discover.left_out("comparators")
+
 
 @dataclass(frozen=True)
 class LevelChoice(Choice):
@@ -137,6 +153,10 @@ class LevelChoice(Choice):
     def classes(self) -> Mapping[str, type[Named]]:
         """Every level of the family."""
         return discover.levels(self.name)
+
+    def left_out(self) -> Mapping[str, str]:
+        """Levels of the family that cannot be used."""
+        return discover.left_out(self.name)
 
     def default(self) -> str | None:
         """The family's default level, else the empty slot."""
@@ -196,7 +216,7 @@ def _references(named: type[Named]) -> dict[str, LevelChoice]:
 
 def _unknown_references(named: type[Named], parameters: Mapping[str, Any]) -> list[Problem]:
     return [
-        Problem((key,), unknown(choice.noun, parameters[key], choice.names()))
+        Problem((key,), choice.unknown(parameters[key]))
         for key, choice in _references(named).items()
         if isinstance(parameters.get(key), str) and parameters[key] not in choice.names()
     ]

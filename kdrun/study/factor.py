@@ -14,8 +14,8 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from kdrun.factors import discover
-from kdrun.factors.contract import Family
-from kdrun.study.choice import EMPTY, LevelChoice
+from kdrun.factors.contract import EMPTY, Family
+from kdrun.study.choice import LevelChoice
 from kdrun.study.paths import Path, dotted, parse_path
 from kdrun.study.wording import Problem, did_you_mean, listed, nearest, shown
 

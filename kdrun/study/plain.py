@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from kdrun.factors.contract import Named
+from kdrun.factors.contract import EMPTY, Named
 from kdrun.models.contract import ModelSpec
-from kdrun.study.choice import EMPTY, CellChoice, Choice, LevelChoice
+from kdrun.study.choice import CellChoice, Choice, LevelChoice
 from kdrun.study.claims import Section
 
 _JSON = (bool, int, float, str)

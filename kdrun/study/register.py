@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kdrun.factors.contract import Named
+from kdrun.factors.contract import EMPTY, Named
 from kdrun.study.assign import Assignment, fill
-from kdrun.study.choice import EMPTY, LevelChoice
+from kdrun.study.choice import LevelChoice
 from kdrun.study.factor import Factor
 from kdrun.study.paths import MISSING, Path, dotted, get, remove
 from kdrun.study.plain import canonical, changed

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -11,10 +13,20 @@ SMOKE = ROOT / "tests" / "smoke.yaml"
 KDRUN = Path(sys.executable).parent / "kdrun"
 
 
-def kdrun(*arguments: object, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command to its end. Whatever it does, it shows no traceback."""
-    command = [str(KDRUN), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, input=stdin, timeout=300, check=False)
+def kdrun(
+    *arguments: object, cwd: Path | None = None, stdin: str = "", env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, with `env` beside the environment. Whatever it does, it shows no traceback."""
+    done = subprocess.run(
+        [str(KDRUN), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        input=stdin,
+        env={**os.environ, **(env or {})},
+        timeout=300,
+        check=False,
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return done
 

@@ -1,0 +1,1 @@
+"""A task and a gradient shape for kdrun, as a package of its own."""
