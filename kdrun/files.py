@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a name is that of a file that was still being written: its process was killed, or is at it."""
+    return re.fullmatch(r"\..+\.\d+\.tmp(-(journal|wal|shm))?", path.name) is not None
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kdrun.errors import UsageError
-from kdrun.files import write_text
-from kdrun.store.database import FILE_NAME
+from kdrun.files import is_unfinished, write_text
+from kdrun.store.database import FILE_NAME, created
 from kdrun.store.runs import Store
 from kdrun.study.load import study_text
 from kdrun.study.register import Registration
@@ -22,15 +22,14 @@ from kdrun.study.schema import Study
 STUDY_FILE = "study.yaml"
 REGISTRATION_FILE = "registration.json"
 SEALS = "registration"
-OURS = (STUDY_FILE, REGISTRATION_FILE, FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", "tables", "plots",
-        "report.md", "report.html", "manifest.json")  # fmt: skip
+OURS = (STUDY_FILE, REGISTRATION_FILE, "tables", "plots", "report.md", "report.html", "manifest.json")
 
 
 def refuse_unfit(folder: Path, fresh: bool) -> None:
     """Refuse a folder that cannot hold runs: a file, or, unless `fresh`, one with something else in it."""
     if any(part.is_file() for part in (folder, *folder.parents)):
         raise UsageError(f"{folder}: results need a folder, but a file of that name is in the way")
-    if not fresh and folder.exists() and not Store.exists(folder) and any(folder.iterdir()):
+    if not fresh and folder.exists() and not Store.exists(folder) and not all(map(is_unfinished, folder.iterdir())):
         raise UsageError(
             f"{folder}: this folder holds no {FILE_NAME}, only results without their runs, or something else. "
             f"Choose another place with --results DIR, or start over here with --fresh."
@@ -45,6 +44,7 @@ def prepare_folder(folder: Path, study: Study, fresh: bool) -> None:
         clear(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
         if not Store.exists(folder):
             Store.create(folder).close()
         _register(folder, study, earlier)
@@ -102,10 +102,27 @@ def _now() -> str:
 
 
 def clear(folder: Path) -> None:
-    """Remove what kdrun writes into a results folder, and nothing else."""
+    """Remove what kdrun writes into a results folder, and nothing else.
+
+    The runs go in one step, for an empty database takes the place of theirs: a process killed here leaves the old study
+    or an empty one, and never a folder whose runs are gone.
+    """
+    if Store.exists(folder):
+        for log in (f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"):
+            (folder / log).unlink(missing_ok=True)
+        created(folder / FILE_NAME)
     for name in OURS:
         path = folder / name
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    sweep(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process was writing into a results folder, which nobody else works on."""
+    for place in (folder, folder / "tables", folder / "plots"):
+        for path in place.iterdir() if place.is_dir() else ():
+            if is_unfinished(path) and path.is_file():
+                path.unlink()

@@ -58,7 +58,7 @@ FIRST_TABLES = {"runs", "gradient_checks", "facts"}
 
 
 def created(path: Path) -> None:
-    """An empty database; its folder is made where it is not there."""
+    """An empty database, in place of one that is there; its folder is made where it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Made under another name, so that a process killed here leaves no database without tables behind. Its log would
     # keep that other name, so there is none until everything stands in the file itself.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from kdrun.folder import clear
 from tests.cli.command import KDRUN, digest_of, kdrun
 from tests.faults.commands import Command, own_study, stored_rows
 
@@ -202,3 +203,41 @@ def test_a_run_without_a_response_that_is_asked_for_later_is_done_again(tmp_path
     done = kdrun("factorial", study, "--results", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "4 stored runs done again: they lack the response late" in done.stderr
+
+
+def test_what_a_killed_process_was_writing_is_swept_away(tmp_path: Path) -> None:
+    """A folder in which nothing was finished holds nothing; other people's hidden files stay."""
+    study = own_study(tmp_path / "code", CODE, LEVELS, replicates=2)
+    folder = tmp_path / "out" / "own"
+    folder.mkdir(parents=True)
+    for name in (".runs.sqlite.77.tmp", ".runs.sqlite.77.tmp-journal"):
+        (folder / name).write_text("half")
+    done = kdrun("factorial", study, "--results", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    (folder / "tables" / ".runs.csv.77.tmp").write_text("half")
+    (folder / ".mine").write_text("whole")
+    assert kdrun("factorial", study, "--results", tmp_path / "out", "--fresh", "--yes").returncode == 0
+    assert sorted(path.name for path in folder.rglob(".*")) == [".mine"]
+
+
+def test_starting_over_removes_all_runs_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process killed at the first file that it removes leaves an empty study, which the same command fills."""
+    study = own_study(tmp_path, CODE, LEVELS, replicates=2)
+    first = kdrun("factorial", study, "--results", tmp_path / "out")
+    folder = tmp_path / "out" / "own"
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "study.yaml":
+            raise SystemExit("killed")
+        if path.exists():
+            os.unlink(path)  # noqa: PTH108 (what is patched cannot be called)
+
+    (folder / "runs.sqlite-wal").write_bytes(b"")
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(SystemExit):
+        clear(folder)
+    monkeypatch.undo()
+    assert stored_rows(folder) == {}
+    again = kdrun("factorial", study, "--results", tmp_path / "out")
+    assert again.returncode == 0, again.stderr
+    assert digest_of(again) == digest_of(first)
