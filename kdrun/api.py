@@ -11,6 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from kdrun.core.jit import holds_no_kernels
+from kdrun.engine.code import look_at_code
 from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_by, checked_techniques
 from kdrun.engine.local import Engine, processes, worker_count
 from kdrun.engine.probe import Probe
@@ -18,7 +19,7 @@ from kdrun.engine.run import techniques
 from kdrun.engine.sources import SourcesOfRuns
 from kdrun.engine.workers import Limits
 from kdrun.errors import GradientCheckFailed, Interrupted, UsageError
-from kdrun.execution import carry_out, look_at_code, repeat
+from kdrun.execution import carry_out, repeat
 from kdrun.factors.contract import Level
 from kdrun.folder import prepare_folder, refuse_unfit
 from kdrun.listener import Listener
@@ -212,7 +213,7 @@ def _done(
         if todo.runs:
             _prepare_reports()
             checks = _passed(check_gradients(study, listener, engine.executor))
-            look_at_code(engine, study, todo.runs)
+            look_at_code(engine.executor, study.task, todo.runs, study.folder)
             prepare_folder(folder, study, fresh)
             carry_out(engine, found(), todo.runs, checks, sources, listener)
         if not _asks_to_repeat(found()):

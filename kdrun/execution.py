@@ -8,21 +8,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from kdrun.engine.local import Engine
-from kdrun.engine.run import Finished, look
+from kdrun.engine.run import Finished
 from kdrun.engine.schedule import Coordinator, Pair, Schedule, finished_of
 from kdrun.engine.sources import SourcesOfRuns
-from kdrun.engine.workers import WorkerLost, results_of
-from kdrun.errors import Interrupted, UsageError
+from kdrun.errors import Interrupted
 from kdrun.listener import Listener, Work
 from kdrun.records import GradientCheck, Outcome, Run
 from kdrun.report.manifest import environment
 from kdrun.results import Results, missed
 from kdrun.store.digest import DigestRow, results_digest
 from kdrun.store.runs import Store
-from kdrun.study.plain import canonical
 from kdrun.study.plan import Plan
 from kdrun.study.schema import Study
-from kdrun.tasks.contract import ExternalTask, RunFailed
+from kdrun.tasks.contract import ExternalTask
 from kdrun.tasks.measured import lacking
 
 
@@ -54,28 +52,6 @@ def carry_out(
         store.set_fact("peak_memory", peak)
         if peak:
             listener.used(peak)
-
-
-def look_at_code(engine: Engine, study: Study, todo: Sequence[Run]) -> None:
-    """Have a worker find the user's own code, so that a study without it is refused before its first run."""
-    if not isinstance(study.task, ExternalTask):
-        return
-    tasks = {_code_of(run): run.spec["task"] for run in todo}
-    for task in tasks.values():
-        try:
-            results_of(engine.executor, look, [(task, str(study.folder))])
-        except RunFailed as error:
-            raise UsageError(f"{error}; nothing was run") from None
-        except WorkerLost as error:
-            printed = f"\n{error.printed}" if error.printed else ""
-            raise UsageError(
-                f"importing the code of the task ended a worker: {error.text}; nothing was run{printed}"
-            ) from None
-
-
-def _code_of(run: Run) -> str:
-    """What code a run is of, whatever its parameters."""
-    return canonical({key: value for key, value in run.spec["task"].items() if key not in ("params", "timeout")})
 
 
 def _begin(store: Store, checks: Sequence[GradientCheck], sources: SourcesOfRuns, todo: Sequence[Run]) -> None:
@@ -112,7 +88,7 @@ def _judged(study: Study, run: Run, outcome: Outcome) -> Outcome:
     if outcome.status != "done" or not isinstance(study.task, ExternalTask):
         return outcome
     error = lacking(outcome.responses, study.measured)
-    return replace(outcome, status="failed", error=error) if error else outcome
+    return replace(outcome, status="failed", responses={}, error=error) if error else outcome
 
 
 def _how_far(store: Store, planned: Plan) -> str:

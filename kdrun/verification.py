@@ -15,6 +15,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from kdrun.engine.code import look_at_code
 from kdrun.engine.local import processes, worker_count
 from kdrun.engine.run import Finished
 from kdrun.engine.schedule import Coordinator, Schedule, finished_of
@@ -29,6 +30,7 @@ from kdrun.results import MANIFEST_FILE, Results, missed
 from kdrun.store.database import FILE_NAME
 from kdrun.store.digest import DigestRow, parameters_digest, responses_text, results_digest
 from kdrun.store.runs import Store
+from kdrun.tasks.contract import Task
 
 DEFAULT_SAMPLE = 10
 FINISHED = ("done", "diverged")
@@ -82,17 +84,19 @@ def verify(
 
 
 def run_again(
+    task: Task,
     runs: Sequence[Run],
     held: Mapping[str, Finished],
     workers: int,
     may_serve: Callable[[Run, Outcome], bool] = lambda run, outcome: True,
     folder: Path | None = None,
 ) -> Generator[tuple[Run, Outcome], None, None]:
-    """Do runs in fresh worker processes; what they need is `held`, or among them. Outcomes come as they finish.
+    """Do runs of a task in fresh worker processes; outcomes come as they finish. What runs need is `held`, or done too.
 
-    `folder` is where code of the user's own stands.
+    `folder` is where code of the user's own stands; UsageError says where it is not there.
     """
     with processes(min(workers, len(runs)), folder) as engine:
+        look_at_code(engine.executor, task, runs, folder or Path.cwd())
         coordinator = Coordinator(engine.executor, Schedule(runs, dict(held), may_serve), engine.slots)
         for pairs in coordinator.outcomes():
             yield from pairs
@@ -121,6 +125,7 @@ class _Todo:
     notes: tuple[str, ...] = ()
     tells_runs: bool = True
     tells_networks: bool = True
+    told: Sequence[str] | None = None
 
 
 def _stored(found: Results, store: Store, sample: int | None) -> _Todo:
@@ -178,6 +183,7 @@ def _committed(found: Results, sample: int | None) -> _Todo:
         notes=tuple(_notes(found, manifest, rows)),
         tells_runs=table is not None,
         tells_networks=False,
+        told=found.study.measured,
     )
 
 
@@ -374,7 +380,9 @@ def _run_all(found: Results, todo: _Todo, workers: int, listener: Listener) -> d
     work = Work(todo.runs, todo.runs, {}, min(workers, len(todo.runs)), found.study.responses[0].name)
     listener.starting(work)
     try:
-        with closing(run_again(todo.runs, todo.held, workers, _may_serve(found, todo), todo.folder)) as outcomes:
+        with closing(
+            run_again(found.study.task, todo.runs, todo.held, workers, _may_serve(found, todo), todo.folder)
+        ) as outcomes:
             for run, outcome in outcomes:
                 listener.finished(run, outcome)
                 if not _is_finished(run, todo.rows):
@@ -403,6 +411,7 @@ def _beside(run: Run, outcome: Outcome, todo: _Todo) -> RunAgain:
         error=outcome.error,
         tells_run=todo.tells_runs,
         tells_network=todo.tells_networks,
+        told=None if todo.told is None else frozenset(todo.told),
     )
 
 

@@ -80,32 +80,17 @@ def execute(run: Run, needed: tuple[Finished, ...]) -> Outcome:
     return Outcome(run.run_id, "done", trained.responses, dict(trained.parameters), dict(trained.history), seconds)
 
 
-def look(task: Mapping[str, Any], folder: str) -> None:
-    """Find the user's own code of a task, without a run; `RunFailed` says why it cannot be."""
-    found = TaskChoice().read(dict(task))
-    assert isinstance(found, ExternalTask)
-    try:
-        found.look(Path(folder))
-    except RunFailed:
-        raise
-    except (Exception, SystemExit) as error:
-        trace = traceback.extract_tb(_outside_kdrun(error.__traceback__))
-        frames = [frame for frame in trace if not frame.filename.startswith("<frozen")]
-        place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-        raise RunFailed(f"importing the code of the task failed: {type(error).__name__}: {error}{place}") from None
-
-
 def _what_went_wrong(error: BaseException) -> str:
     """The traceback, from where code of the user's own begins, and the end of what was printed."""
     if isinstance(error, RunFailed):
         text = str(error)
     else:
-        text = "".join(traceback.format_exception(type(error), error, _outside_kdrun(error.__traceback__)))
+        text = "".join(traceback.format_exception(type(error), error, outside_kdrun(error.__traceback__)))
     printed = output.printed()
     return f"{text.rstrip()}{PRINTED}{printed}" if printed else text.rstrip()
 
 
-def _outside_kdrun(trace: TracebackType | None) -> TracebackType | None:
+def outside_kdrun(trace: TracebackType | None) -> TracebackType | None:
     """The frames from the first one on that is not kdrun's; all of them where there is no other."""
     package, first = str(Path(__file__).parents[1]), trace
     while first is not None and first.tb_frame.f_code.co_filename.startswith(package):

@@ -36,7 +36,8 @@ class RunAgain:
     """A stored run beside the same run made again.
 
     `network` is the digest of the network itself that is stored, None where it is not; `error` that of the run now.
-    `tells_run` and `tells_network` say what of `stored` the folder tells: nothing else is compared.
+    `tells_run`, `tells_network` and `told` (names of responses; None for all) say what of `stored` the folder tells:
+    nothing else is compared.
     """
 
     run: Run
@@ -46,6 +47,7 @@ class RunAgain:
     error: str = ""
     tells_run: bool = True
     tells_network: bool = True
+    told: frozenset[str] | None = None
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -59,7 +61,8 @@ class RunAgain:
             reason = (self.error.strip().splitlines() or [""])[-1]
             yield Difference("status", self.stored.status, self.now.status + (f": {reason}" if reason else ""))
         stored, now = _responses(self.stored), _responses(self.now)
-        for name in sorted(stored.keys() | now.keys()):
+        names = stored.keys() | now.keys()
+        for name in sorted(names if self.told is None else names & self.told):
             if stored.get(name) != now.get(name):
                 yield Difference(name, _number(stored.get(name)), _number(now.get(name)))
         named, made = self.stored.parameters_sha256, self.now.parameters_sha256
