@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 # Stands between what went wrong with a run and what it had printed until then.
 PRINTED = "\n\n--- printed last ---\n"
+LONGEST_REASON = 500
 
 Kind = Literal["treatment", "teacher", "comparator"]
 Status = Literal["done", "failed", "diverged", "missing", "running"]
@@ -72,7 +74,9 @@ class Outcome:
     def reason(self) -> str:
         """The line of `error` that says most: the last one of a traceback, not of what was printed before it."""
         lines = self.error.partition(PRINTED)[0].strip().splitlines()
-        return lines[-1].strip() if lines else ""
+        # The traceback of a group of errors ends with a frame around it.
+        words = next((line for line in reversed(lines) if re.search(r"\w", line)), "").strip(" |\t")
+        return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def look(task: Mapping[str, Any], folder: str) -> None:
         found.look(Path(folder))
     except RunFailed:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         trace = traceback.extract_tb(outside_kdrun(error.__traceback__))
         frames = [frame for frame in trace if not frame.filename.startswith("<frozen")]
         place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

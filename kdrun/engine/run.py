@@ -29,6 +29,7 @@ from kdrun.study.schema import Sections, Student, student_families
 from kdrun.tasks.contract import ExternalTask, RunFailed, TrainingTask
 
 DTYPE = np.dtype(np.float32)
+LONGEST_ERROR = 20_000
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def execute(run: Run, needed: tuple[Finished, ...]) -> Outcome:
         trained = _MAKERS[run.kind](run, needed)
     except Diverged as error:
         return Outcome(run.run_id, "diverged", seconds=time.perf_counter() - start, error=str(error))
-    # A program may leave by sys.exit, which would end the worker.
-    except (Exception, SystemExit) as error:
+    # Code of the user's own may leave by sys.exit, or by whatever else it raises, which would end the worker.
+    except BaseException as error:
         return Outcome(run.run_id, "failed", seconds=time.perf_counter() - start, error=_what_went_wrong(error))
     seconds = time.perf_counter() - start
     unbounded = [name for name, value in trained.responses.items() if not math.isfinite(value)]
@@ -86,8 +87,15 @@ def _what_went_wrong(error: BaseException) -> str:
         text = str(error)
     else:
         text = "".join(traceback.format_exception(type(error), error, outside_kdrun(error.__traceback__)))
-    printed = output.printed()
-    return f"{text.rstrip()}{PRINTED}{printed}" if printed else text.rstrip()
+    text, printed = _storable(text.rstrip()), output.printed()
+    return f"{text}{PRINTED}{printed}" if printed else text
+
+
+def _storable(text: str) -> str:
+    """What UTF-8 can hold of a text, of a very long one the beginning and the end."""
+    if len(text) > LONGEST_ERROR:
+        text = f"{text[: LONGEST_ERROR // 2]}\n…\n{text[-LONGEST_ERROR // 2 :]}"
+    return text.encode(errors="backslashreplace").decode()
 
 
 def outside_kdrun(trace: TracebackType | None) -> TracebackType | None:

@@ -10,6 +10,7 @@ import select
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,14 +31,34 @@ def main(descriptor: int) -> None:
     output.capture()
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OUT_OF_MEMORY_SCORE))
-    with contextlib.suppress(EOFError, OSError):
-        folders, modules = connection.recv()
-        sys.path += [place for place in modules if place not in sys.path]
-        _import_what_runs_need()
-        _enter(folders)
-        connection.send(("ready", None))
-        while True:
-            _serve(connection, *pickle.loads(connection.recv_bytes()))  # noqa: S301 (of the process that started this)
+    os.register_at_fork(after_in_child=lambda: _let_go(descriptor))
+    try:
+        _work(connection)
+    except (EOFError, OSError):
+        pass
+    except BaseException:
+        traceback.print_exc()
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # Threads that code of the user's own has left behind would be waited for.
+    os._exit(1)
+
+
+def _work(connection: Connection) -> None:
+    folders, modules = connection.recv()
+    sys.path += [place for place in modules if place not in sys.path]
+    _import_what_runs_need()
+    _enter(folders)
+    connection.send(("ready", None))
+    while True:
+        _serve(connection, *pickle.loads(connection.recv_bytes()))  # noqa: S301 (of the process that started this)
+
+
+def _let_go(descriptor: int) -> None:
+    """In a child that code of the user's own has forked: a connection that it held would outlive this process."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def _import_what_runs_need() -> None:
@@ -72,15 +93,20 @@ def _enter(folders: Sequence[str]) -> None:
 
 
 def _serve(connection: Connection, function: Any, arguments: tuple[Any, ...]) -> None:
-    """Do one call. The items of an iterator are sent as they come."""
+    """Do one call. Where sending fails, code of the user's own has spoilt this process, and it ends."""
     output.forget()
+    for message in _messages(function, arguments):
+        connection.send(message)
+
+
+def _messages(function: Any, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """What comes of a call. The items of an iterator are told as they come."""
     try:
         result = function(*arguments)
         if isinstance(result, Iterator):
-            for item in result:
-                connection.send(("item", item))
-            connection.send(("end", None))
+            yield from (("item", item) for item in result)
+            yield "end", None
         else:
-            connection.send(("result", result))
+            yield "result", result
     except Exception as error:
-        connection.send(("raised", error))
+        yield "raised", error

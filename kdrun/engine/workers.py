@@ -238,10 +238,19 @@ class _Worker:
             self._look_at_memory(limits.memory)
             left = self._next_look - time.monotonic()
             if self._connection.poll(max(0.0, left if end is None else min(left, end - time.monotonic()))):
-                found: tuple[str, Any] = self._connection.recv()
-                return found
+                return self._received()
             if end is not None and time.monotonic() >= end:
                 raise _Lost("time", f"it took longer than {limits.seconds:g} s")
+
+    def _received(self) -> tuple[str, Any]:
+        """A message that has come."""
+        content = self._connection.recv_bytes()
+        try:
+            kind, value = pickle.loads(content)  # noqa: S301 (of the process that this one has started)
+        # Code of the user's own that writes to whatever is open writes to the connection too.
+        except Exception:
+            raise _Lost("died", "what its worker process sent cannot be read") from None
+        return kind, value
 
     def _look_at_memory(self, most: int | None) -> None:
         """Look from time to time whether the worker uses more than it may."""

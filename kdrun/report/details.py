@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdrun.records import GradientCheck, Outcome, Run
-from kdrun.report.text import plain
+from kdrun.report.text import plain, plain_lines
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 60
@@ -49,7 +49,7 @@ def run_details(run: Run, outcome: Outcome, spec: Mapping[str, Any]) -> Renderab
     facts.add_row("seconds", f"{outcome.seconds:.3g}")
     facts.add_row("needs", Text(", ".join(run.needs) or "nothing"))
     for name, value in outcome.responses.items():
-        facts.add_row(Text(name), Text(repr(value)))
+        facts.add_row(Text(plain(name)), Text(repr(value)))
     for name, series in outcome.history.items():
         facts.add_row(Text(name), Text(sparkline(series.values.tolist())))
         first, last = series.values[0], series.values[-1]
@@ -58,7 +58,7 @@ def run_details(run: Run, outcome: Outcome, spec: Mapping[str, Any]) -> Renderab
         facts.add_row(Text(section), Text(plain(str(value))))
     parts: list[RenderableType] = [facts]
     if outcome.error:
-        parts += [Text(""), Text(outcome.error.rstrip())]
+        parts += [Text(""), Text(plain_lines(outcome.error.rstrip()))]
     return Group(*parts)
 
 

@@ -163,7 +163,7 @@ class Screen(Listener):
 
     def noticed(self, text: str) -> None:
         """Say it."""
-        self._console.print(Text(text, style="yellow"))
+        self._console.print(Text(plain(text), style="yellow"))
 
     def starting(self, work: Work) -> None:
         """Show the empty table."""

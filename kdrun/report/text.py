@@ -18,6 +18,8 @@ SMALLEST, LARGEST = 1e-4, 1e4
 # Beside numbers with exponents those in between have none; beside numbers without, those outside of FAR have one.
 READABLE = (0.1, 1e3)
 FAR = (1e-6, 1e5)
+# What steers a terminal, or ends a text for some readers: all but tabs and newlines.
+CONTROL_CHARACTERS = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -49,6 +51,12 @@ def _visible(text: str) -> str:
     return "".join(
         "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in ("Cc", "Cf", "Cs") else char for char in text
     )
+
+
+def printable_column(column: pd.Series[str]) -> pd.Series[str]:
+    """`plain_lines` of every text in a column that holds control characters; the others stay as they are."""
+    strange = column.str.contains(CONTROL_CHARACTERS).fillna(False).astype(bool)
+    return column.where(~strange, column[strange].map(plain_lines)) if strange.any() else column
 
 
 def counted(number: int, noun: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
+import os
 import re
-from collections.abc import Callable, Mapping
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any, ClassVar
@@ -65,9 +69,47 @@ class Call(ExternalTask):
 
     def measure(self, seed: int) -> Mapping[str, float]:
         """Call the function with parameters of its own: what it does to them changes no other run."""
-        return read_responses(self._function()(copy.deepcopy(self.params), seed), self.call)
+        with _undisturbed(), _one_outcome():
+            return read_responses(self._function()(copy.deepcopy(self.params), seed), self.call)
 
     def sources(self, folder: Path) -> Mapping[str, Path]:
         """The module, and what it imports from where it stands, by reading them."""
         found = module_file(self.module, (folder, Path.cwd()))
         return modules_of(*found) if found is not None else {}
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """The next run of this process finds the folder and the streams that this one found."""
+    streams = sys.stdout, sys.stderr
+    try:
+        with contextlib.chdir(Path.cwd()):
+            yield
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+@contextlib.contextmanager
+def _one_outcome() -> Iterator[None]:
+    """A child that the code has forked ends where the code does: it must not go on as if it were its parent."""
+    process, code = os.getpid(), 0
+    try:
+        yield
+    except BaseException as error:
+        if os.getpid() == process:
+            raise
+        code = _exit_code(error)
+    if os.getpid() != process:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        os._exit(code)
+
+
+def _exit_code(error: BaseException) -> int:
+    """What a process that an error ends would end with; of anything but `sys.exit` it says what it was."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+        return error.code or 0
+    with contextlib.suppress(Exception):
+        traceback.print_exception(error)
+        sys.stderr.flush()
+    return 1

@@ -74,8 +74,9 @@ class Command(ExternalTask):
         if ended:
             raise RunFailed(f"{short(arguments)} ended with {_how(ended)}{_with_last(last)}")
         try:
-            given = json.loads(last)
-        except ValueError:
+            # A whole number of many digits is a number like others: too large, as it is.
+            given = json.loads(last, parse_int=float, object_pairs_hook=_each_once)
+        except (ValueError, RecursionError):
             given = None
         if not isinstance(given, dict):
             raise RunFailed(
@@ -92,6 +93,16 @@ class Command(ExternalTask):
             if _is_file(path):
                 found |= {part: path} | (modules_of(path, path.parent) if path.suffix == ".py" else {})
         return found
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; which of two responses of one name is meant, nobody can tell."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RunFailed(f"the last line gave {short(twice)} twice; each response is given once")
+    return found
 
 
 def _is_file(path: Path) -> bool:
@@ -122,8 +133,8 @@ def _last_line(printed: IO[bytes]) -> str:
     """The last line that is not blank."""
     length = printed.seek(0, 2)
     printed.seek(max(0, length - LONGEST_LINE))
-    lines = printed.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
+    # Not splitlines: JSON may hold what that takes for the end of a line.
+    return re.split(r"[\r\n]", printed.read().decode(errors="replace").strip())[-1]
 
 
 def _how(code: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from kdrun.tasks.contract import RunFailed
 
 LONGEST_SHOWN = 200
+MOST_NAMES = 20
 
 
 def read_responses(given: Any, by: str) -> dict[str, float]:
@@ -25,14 +27,20 @@ def read_responses(given: Any, by: str) -> dict[str, float]:
 def _name(name: Any, by: str) -> str:
     if not isinstance(name, str):
         raise RunFailed(f"{by} gave a response called {short(name)}; names of responses are text")
-    return name
+    if not name.isprintable():
+        raise RunFailed(f"{by} gave a response called {short(name)}; names of responses are one line of letters")
+    # A kind of text that the code has made could be read only where the code is.
+    return str.__str__(name)
 
 
 def _number(name: str, value: Any, by: str) -> float:
     found = value.item() if hasattr(value, "item") and getattr(value, "size", 1) == 1 else value
     if not isinstance(found, Real):
         raise RunFailed(f"{by} gave {name} = {short(value)}; a number is needed")
-    return float(found)
+    try:
+        return float(found)
+    except OverflowError:
+        return math.inf if found > 0 else -math.inf  # type: ignore[operator]  # of all real numbers
 
 
 def lacking(responses: Mapping[str, float], wanted: Iterable[str]) -> str:
@@ -40,7 +48,8 @@ def lacking(responses: Mapping[str, float], wanted: Iterable[str]) -> str:
     missing = [name for name in wanted if name not in responses]
     if not missing:
         return ""
-    return f"the run gave {', '.join(responses)}, and not {', '.join(missing)}, which the study's responses name"
+    given = [*responses][:MOST_NAMES] + (["…"] if len(responses) > MOST_NAMES else [])
+    return f"the run gave {', '.join(given)}, and not {', '.join(missing)}, which the study's responses name"
 
 
 def short(value: Any) -> str:

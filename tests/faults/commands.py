@@ -12,6 +12,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
+from kdrun import cli
+from kdrun.errors import KdrunError
 from tests.cli.command import KDRUN
 
 MARK = "KDRUN_TEST_MARK"
@@ -104,3 +108,15 @@ def own_study(place: Path, code: str, factors: str, **keys: object) -> Path:
         f"responses: [{{name: score, scale: linear, better: higher}}]\n{more}"
     )
     return path
+
+
+def called(arguments: list[str]) -> tuple[int, str]:
+    """The exit code of a command and what it says, in this process; what would be a traceback is raised."""
+    done = CliRunner().invoke(cli.app, arguments, env={"NUMBA_DISABLE_JIT": None})
+    if isinstance(done.exception, KdrunError):
+        return done.exception.exit_code, str(done.exception)
+    if isinstance(done.exception, OSError):
+        return 1, str(done.exception)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.output
