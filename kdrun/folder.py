@@ -22,7 +22,8 @@ from kdrun.study.schema import Study
 STUDY_FILE = "study.yaml"
 REGISTRATION_FILE = "registration.json"
 SEALS = "registration"
-OURS = (STUDY_FILE, REGISTRATION_FILE, "tables", "plots", "report.md", "report.html", "manifest.json")
+FILES = (STUDY_FILE, REGISTRATION_FILE, FILE_NAME, "report.md", "report.html", "manifest.json")
+FOLDERS = ("tables", "plots")
 
 
 def refuse_unfit(folder: Path, fresh: bool) -> None:
@@ -34,6 +35,23 @@ def refuse_unfit(folder: Path, fresh: bool) -> None:
             f"{folder}: this folder holds no {FILE_NAME}, only results without their runs, or something else. "
             f"Choose another place with --results DIR, or start over here with --fresh."
         )
+    if not fresh:
+        refuse_strange(folder)
+
+
+def refuse_strange(folder: Path) -> None:
+    """Refuse to write where something else has the name of what is written.
+
+    A folder that is a link leads out of the results: what would be written and removed there is somebody else's.
+    """
+    for name in FILES:
+        if (folder / name).is_dir():
+            raise UsageError(f"{folder / name}: this is a folder, where kdrun keeps a file; move it away")
+    for name in FOLDERS:
+        path = folder / name
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            kind = "a link" if path.is_symlink() else "a file"
+            raise UsageError(f"{path}: this is {kind}, where kdrun keeps a folder; move it away")
 
 
 def prepare_folder(folder: Path, study: Study, fresh: bool) -> None:
@@ -107,17 +125,24 @@ def clear(folder: Path) -> None:
     The runs go in one step, for an empty database takes the place of theirs: a process killed here leaves the old study
     or an empty one, and never a folder whose runs are gone.
     """
+    if (folder / FILE_NAME).is_dir():
+        _remove(folder / FILE_NAME)
     if Store.exists(folder):
         for log in (f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"):
-            (folder / log).unlink(missing_ok=True)
+            _remove(folder / log)
         created(folder / FILE_NAME)
-    for name in OURS:
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    for name in (*FILES, *FOLDERS):
+        if name != FILE_NAME:
+            _remove(folder / name)
     sweep(folder)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link but not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdrun.engine.trained import demonstrate
 from kdrun.errors import UsageError
-from kdrun.folder import REGISTRATION_FILE, SEALS, STUDY_FILE, read_registration
+from kdrun.folder import REGISTRATION_FILE, SEALS, STUDY_FILE, read_registration, refuse_strange
 from kdrun.lock import is_locked
 from kdrun.records import GradientCheck, Outcome, Run
 from kdrun.report.manifest import manifest
@@ -299,7 +299,7 @@ class Results:
             return False
         digests = self.written_manifest()
         same = (digests.get("study_digest"), digests.get("results_digest")) == (self.study_digest, self.results_digest)
-        return same and study.read_text("utf-8") == study_text(self.study)
+        return same and study.read_bytes() == study_text(self.study).encode()
 
     def draw(self) -> list[Picture]:
         """The pictures of the study, from what is stored."""
@@ -318,6 +318,7 @@ class Results:
         """Write tables, pictures, report and manifest from what is stored; `drawn` pictures are not drawn again."""
         from kdrun.report.write import write_report
 
+        refuse_strange(self.folder)
         with self.store() as store:
             # Opening a store checks the whole file, so it is opened once for everything.
             self._stored = self._stored or self._read(store)
