@@ -88,6 +88,13 @@ class CodeChange(StrEnum):
     keep = "keep"
 
 
+def _say(text: str, err: bool = False) -> None:
+    """Print lines that hold text of the user's: names of files, errors of code. None of it steers the terminal."""
+    from kdrun.report.text import plain_lines
+
+    typer.echo(plain_lines(text), err=err)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from kdrun import __version__
@@ -178,9 +185,9 @@ def factorial(
     else:
         _print_results(found)
     for sentence in found.missed_teachers():
-        typer.echo(f"kdrun: {sentence}; its students were not trained", err=True)
+        _say(f"kdrun: {sentence}; its students were not trained", err=True)
     if failed := found.failed():
-        typer.echo(f"kdrun: {_failure_sentence(found, failed)}", err=True)
+        _say(f"kdrun: {_failure_sentence(found, failed)}", err=True)
     raise typer.Exit(found.exit_code)
 
 
@@ -257,7 +264,7 @@ def _print_results(found: Results) -> None:
     changes = changes_rich(registered)
     if changes is not None:
         console.print(changes)
-    typer.echo(f"report {found.folder / 'report.html'}")
+    _say(f"report {found.folder / 'report.html'}")
     typer.echo(f"results_digest {found.results_digest}")
 
 
@@ -367,7 +374,7 @@ def _export_tables(folder: Path, table_format: TableFormat, table: str | None) -
         raise UsageError(f"{folder}: its runs are not there, so no table is made; tables/ has them as CSV and Parquet")
     if table is None:
         for path in export_tables(found.folder, found.analysis, table_format.value):
-            typer.echo(path)
+            _say(str(path))
     elif table_format is TableFormat.parquet:
         raise UsageError("--format parquet is not for printing; leave --table out to write files")
     else:
@@ -490,7 +497,7 @@ def export(
     run = found.find_run(run_id)
     with found.store() as store:
         export_npz(store, run.run_id, output)
-    typer.echo(f"{run.title}: {format_.value} written to {output}")
+    _say(f"{run.title}: {format_.value} written to {output}")
 
 
 @app.command(name="list", epilog="Example: kdrun list gradient")
@@ -565,8 +572,32 @@ def _warn_in_plain_lines() -> None:
     warnings.simplefilter("default", LeftOutWarning)
 
 
+def _open_streams() -> None:
+    """Let streams that were closed lead nowhere: files that are opened now would get their numbers, and the words."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is the one that is missing.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def _place_of(error: OSError) -> str:
+    """Which file or folder an error is about, as far as that can be told."""
+    if error.filename:
+        return str(error.filename)
+    try:
+        Path.cwd()
+    except OSError:
+        return "the current folder"
+    return "a file"
+
+
 def main() -> None:
     """Run a command; a user's mistake ends with its text and code, never with a traceback."""
+    _open_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A large study is many objects and few cycles: looking for cycles less often saves a sixth of its time.
     gc.set_threshold(200_000, 20, 100)
@@ -574,18 +605,18 @@ def main() -> None:
     try:
         app()
     except Interrupted as error:
-        typer.echo(f"{error}. Go on with: {_again()}", err=True)
+        _say(f"{error}. Go on with: {_again()}", err=True)
         # Everything that is to be kept is stored; pictures that are still being drawn are not waited for.
         sys.stdout.flush()
         os._exit(error.exit_code)
     except StudyError as error:
-        typer.echo(str(error), err=True)
+        _say(str(error), err=True)
         sys.exit(error.exit_code)
     except KdrunError as error:
-        typer.echo(f"kdrun: {error}", err=True)
+        _say(f"kdrun: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        typer.echo(f"kdrun: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        _say(f"kdrun: {_place_of(error)}: {error.strerror or error}", err=True)
         sys.exit(1)
 
 

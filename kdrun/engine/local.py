@@ -10,6 +10,10 @@ from pathlib import Path
 
 from kdrun.engine.memory import fair_share
 from kdrun.engine.workers import UNLIMITED, Limits, Workers, core_count
+from kdrun.errors import UsageError
+
+# Each is a process of its own; a slip of the finger should not fill the machine with them.
+MOST_WORKERS = 1024
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Engine:
 
 def worker_count(workers: int | None) -> int:
     """How many workers to use: all cores that this process may use, where none is asked for."""
+    if workers is not None and workers > MOST_WORKERS:
+        raise UsageError(f"--workers {workers}: at most {MOST_WORKERS:,} are allowed; one per core is as fast as any")
     return workers if workers is not None else core_count()
 
 

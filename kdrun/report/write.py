@@ -20,7 +20,7 @@ from kdrun.report.html import report_html
 from kdrun.report.latex import latex_table
 from kdrun.report.markdown import report_text
 from kdrun.report.sheet import Sheet, markdown_table
-from kdrun.report.text import spreadsheet, spreadsheet_column
+from kdrun.report.text import printable_column, spreadsheet, spreadsheet_column
 from kdrun.report.treatment_tables import treatment_sheet
 from kdrun.report.verdict_tables import criteria_sheet, hypotheses_sheet
 from kdrun.stats.analysis import Analysis
@@ -76,18 +76,20 @@ def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
 
 
 def _write_parquet(path: Path, table: pd.DataFrame) -> None:
-    with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), temporary, compression="zstd")
+    # Arrow takes a name only where it is UTF-8, and any open file.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), file, compression="zstd")
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
     """A table as CSV: UTF-8, lines ended by a line feed, floats that read back to the same value, nan empty.
 
-    Text that a spreadsheet would take for a formula gets an apostrophe before it.
+    Text that a spreadsheet would take for a formula gets an apostrophe before it; control characters, as errors of the
+    user's own code may hold, are replaced.
     """
     safe = table.copy(deep=False)
     for name in safe.columns[[not pd.api.types.is_numeric_dtype(dtype) for dtype in safe.dtypes]]:
-        safe[name] = spreadsheet_column(safe[name])
+        safe[name] = spreadsheet_column(printable_column(safe[name]))
     safe.columns = pd.Index([spreadsheet(str(name)) for name in safe.columns])
     buffer = io.BytesIO()
     safe.to_csv(buffer, index=False, lineterminator="\n", encoding="utf-8")
@@ -96,7 +98,11 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
 
 def write_history(path: Path, histories: Iterable[pd.DataFrame]) -> None:
     """Write the series of runs as they come, one row group each."""
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, HISTORY_SCHEMA, compression="zstd") as writer:
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as file,
+        pq.ParquetWriter(file, HISTORY_SCHEMA, compression="zstd") as writer,
+    ):
         for history in histories:
             writer.write_table(pa.Table.from_pandas(history, HISTORY_SCHEMA, preserve_index=False))
 
