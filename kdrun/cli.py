@@ -11,6 +11,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -607,7 +608,8 @@ def main() -> None:
     except Interrupted as error:
         _say(f"{error}. Go on with: {_again()}", err=True)
         # Everything that is to be kept is stored; pictures that are still being drawn are not waited for.
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
         os._exit(error.exit_code)
     except StudyError as error:
         _say(str(error), err=True)

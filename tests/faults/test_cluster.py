@@ -76,6 +76,7 @@ def test_a_cluster_computes_the_same_bits(cluster: Cluster, tmp_path: Path) -> N
     assert digest_of(again) == digest_of(done)
 
 
+@pytest.mark.slow
 def test_runs_that_kill_their_process_do_no_harm_to_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     """Workers of the cluster have runs done beside them: crashes, time and memory are found as on one machine."""
     fates = "fine, crash, hang, eat, wrong, good"
@@ -94,7 +95,7 @@ SLOW = "import time\ndef main(params, seed):\n    time.sleep(0.1)\n    return {'
 
 def test_a_worker_of_the_cluster_that_is_killed_costs_nothing(tmp_path: Path) -> None:
     """One of two is killed while runs are done; the other does all, with the same bits."""
-    study = own_study(tmp_path / "code", SLOW, "a: {sets: task.params.a, levels: [1, 2]}", replicates=30)
+    study = own_study(tmp_path / "code", SLOW, "a: {sets: task.params.a, levels: [1, 2]}", replicates=20)
     expected = digest_of(kdrun("factorial", study, "--results", tmp_path / "local"))
     cluster = Cluster(tmp_path)
     try:
@@ -110,19 +111,24 @@ def test_a_worker_of_the_cluster_that_is_killed_costs_nothing(tmp_path: Path) ->
     assert digest_of(done) == expected
 
 
-def test_a_cluster_that_is_not_there_or_is_another_is_refused(tmp_path: Path, cluster: Cluster) -> None:
-    """Code 2 and a line, before anything is run."""
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense",
+        pytest.param("tcp://127.0.0.1:9", marks=pytest.mark.slow),
+        pytest.param("tcp://", marks=pytest.mark.slow),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_refused(tmp_path: Path, address: str) -> None:
+    """Code 2 and a line, before anything is run or written."""
     study = own_study(tmp_path / "code", SLOW, "a: {sets: task.params.a, levels: [1, 2]}")
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
-    for wrong in (address, "nonsense", "tcp://"):
-        done = kdrun("factorial", study, "--results", tmp_path / "out", "--scheduler", wrong)
-        assert done.returncode == 2, done.stderr
-        assert "no Dask scheduler answers there" in done.stderr
+    done = kdrun("factorial", study, "--results", tmp_path / "out", "--scheduler", address)
+    assert done.returncode == 2, done.stderr
+    assert "no Dask scheduler answers there" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_worker_with_another_kdrun_is_refused(tmp_path: Path) -> None:
     """Its sources differ by a line; the refusal names the worker and what differs."""
     study = own_study(tmp_path / "code", SLOW, "a: {sets: task.params.a, levels: [1, 2]}")

@@ -23,7 +23,7 @@ student: {epochs: 60}
 factors:
   gradient: [ste, smoothstep]
   rate: {sets: student.optimizer.lr, levels: [1e-3, 1e-2]}
-replicates: 12
+replicates: 8
 responses:
   - {name: eval_mse, scale: log10, better: lower}
 comparators: [post_training]
@@ -88,9 +88,9 @@ def kill_and_resume(study: Path, folder: Path, kills: int, seconds: float, seed:
     return [*digests, digest_of(done)]
 
 
-@pytest.mark.parametrize("name", ["killed", "own"])
-def test_a_study_killed_at_random_moments_has_the_same_digest(tmp_path: Path, name: str) -> None:
-    """Short form: three kills of each study."""
+def test_a_study_killed_at_random_moments_has_the_same_digest(tmp_path: Path) -> None:
+    """Short form: three kills of the study that trains networks."""
+    name = "killed"
     study = studies(tmp_path)[name]
     expected, seconds = undisturbed(study, tmp_path / "undisturbed")
     digests = kill_and_resume(study, tmp_path / "results" / name, 3, seconds, seed=1)
@@ -129,12 +129,12 @@ def kill_workers(study: Path, results: Path, kills: int, seed: int) -> str:
     return digest_of(done)
 
 
-@pytest.mark.parametrize("name", ["killed", "own"])
+@pytest.mark.parametrize("name", [pytest.param("killed", marks=pytest.mark.slow), "own"])
 def test_single_workers_that_are_killed_cost_nothing(tmp_path: Path, name: str) -> None:
     """Others take their place; what they were doing is done again."""
     study = studies(tmp_path)[name]
-    expected, _ = undisturbed(study, tmp_path / "undisturbed")
-    assert kill_workers(study, tmp_path / "results", 3, seed=3) == expected
+    digest = kill_workers(study, tmp_path / "results", 3, seed=3)
+    assert digest == digest_of(kdrun("factorial", study, "--results", tmp_path / "undisturbed"))
 
 
 @pytest.mark.slow
