@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import re
 import shlex
 import signal
 import sys
-import warnings
-from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -19,13 +16,20 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 import typer.core
 
-from kdrun.errors import Interrupted, KdrunError, LeftOutWarning, StudyError, UsageError
+from kdrun.errors import Interrupted, KdrunError, StudyError, UsageError
+from kdrun.terminal import (
+    console,
+    failure_sentence,
+    listener,
+    open_streams,
+    place_of,
+    print_json,
+    print_results,
+    say,
+    warn_in_plain_lines,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from kdrun.listener import Listener
-    from kdrun.records import Outcome, Run
     from kdrun.results import Results
 
 
@@ -52,7 +56,6 @@ app = typer.Typer(
     epilog="Start with: kdrun new sine > sine.yaml, then kdrun factorial sine.yaml",
 )
 
-WIDTH_WITHOUT_TERMINAL = 120
 # A worker that trains nothing uses more than this by what it imports.
 SMALLEST_MEMORY = 100e6
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Study file.")]
@@ -87,13 +90,6 @@ class CodeChange(StrEnum):
     warn = "warn"
     rerun = "rerun"
     keep = "keep"
-
-
-def _say(text: str, err: bool = False) -> None:
-    """Print lines that hold text of the user's: names of files, errors of code. None of it steers the terminal."""
-    from kdrun.report.text import plain_lines
-
-    typer.echo(plain_lines(text), err=err)
 
 
 def _version(wanted: bool) -> None:
@@ -165,7 +161,7 @@ def factorial(
         _confirm_fresh(results / loaded.study)
     from kdrun.api import run
 
-    listener = None if quiet else _listener()
+    shown = None if quiet else listener()
     found = run(
         loaded,
         results,
@@ -177,29 +173,19 @@ def factorial(
         timeout=timeout,
         memory=_bytes(memory) if memory is not None else None,
         scheduler=scheduler,
-        listener=listener,
+        listener=shown,
     )
     if as_json:
-        _print_json(found.document())
+        print_json(found.document())
     elif quiet:
         typer.echo(f"results_digest {found.results_digest}")
     else:
-        _print_results(found)
+        print_results(found)
     for sentence in found.missed_teachers():
-        _say(f"kdrun: {sentence}; its students were not trained", err=True)
+        say(f"kdrun: {sentence}; its students were not trained", err=True)
     if failed := found.failed():
-        _say(f"kdrun: {_failure_sentence(found, failed)}", err=True)
+        say(f"kdrun: {failure_sentence(found, failed)}", err=True)
     raise typer.Exit(found.exit_code)
-
-
-def _failure_sentence(found: Results, failed: Sequence[tuple[Run, Outcome]]) -> str:
-    from kdrun.report.text import counted, plain
-
-    run, outcome = failed[0]
-    return (
-        f"{counted(len(failed), 'run')} failed, such as {run.title}: {plain(outcome.reason)}\n"
-        f"kdrun show {shlex.quote(str(found.folder))} {run.run_id} tells more; --retry-failed tries again"
-    )
 
 
 def _bytes(text: str) -> int:
@@ -230,47 +216,6 @@ def _confirm_fresh(folder: Path) -> None:
             )
         if not typer.confirm(f"Remove everything that is stored in {folder}?", err=True):
             raise UsageError(f"{folder}: nothing was removed, and nothing was run")
-
-
-def _listener() -> Listener:
-    from rich.console import Console
-
-    from kdrun.report.progress import Lines, Screen
-
-    if sys.stderr.isatty():
-        return Screen(Console(stderr=True))
-    return Lines(lambda line: typer.echo(line, err=True))
-
-
-def _console() -> Console:
-    """Standard output: as wide as the terminal; elsewhere wide enough for tables, and without colours."""
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=WIDTH_WITHOUT_TERMINAL)
-
-
-def _print_results(found: Results) -> None:
-    from kdrun.report.effect_tables import effects_rich
-    from kdrun.report.treatment_tables import treatment_table
-    from kdrun.report.verdict_tables import changes_rich, criteria_rich, hypotheses_rich
-
-    console, registered = _console(), found.registered()
-    console.print(treatment_table(found.analysis, found.study.title or found.study.study, console.width))
-    if len(found.effects):
-        console.print(effects_rich(found.analysis))
-    if len(found.criteria):
-        console.print(criteria_rich(found.analysis, registered.get("exploratory_criteria", ())))
-    if len(found.analysis.hypotheses):
-        console.print(hypotheses_rich(found.analysis))
-    changes = changes_rich(registered)
-    if changes is not None:
-        console.print(changes)
-    _say(f"report {found.folder / 'report.html'}")
-    typer.echo(f"results_digest {found.results_digest}")
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 @app.command(epilog="Example: kdrun plan sine.yaml --replicates 6 --pilot results/pilot")
@@ -304,9 +249,9 @@ def plan(
 
     outlook = outlook_of(loaded, results, pilot=pilot, workers=workers)
     if as_json:
-        _print_json(plan_document(outlook))
+        print_json(plan_document(outlook))
     else:
-        _console().print(plan_rich(outlook))
+        console().print(plan_rich(outlook))
 
 
 @app.command(epilog="Example: kdrun gradcheck --json")
@@ -321,11 +266,11 @@ def gradcheck(as_json: Json = False) -> None:
     if as_json:
         from kdrun.report.document import gradient_rows
 
-        _print_json(gradient_rows(rows))
+        print_json(gradient_rows(rows))
     else:
         from kdrun.report.details import gradient_table
 
-        _console().print(gradient_table(rows))
+        console().print(gradient_table(rows))
     raise typer.Exit(0 if all(row.passed for row in rows) else 3)
 
 
@@ -362,7 +307,7 @@ def report(
     if found is None:
         _print_index(results.resolve().parent, only=results.resolve())
         return
-    _print_results(found)
+    print_results(found)
     raise typer.Exit(found.exit_code)
 
 
@@ -375,7 +320,7 @@ def _export_tables(folder: Path, table_format: TableFormat, table: str | None) -
         raise UsageError(f"{folder}: its runs are not there, so no table is made; tables/ has them as CSV and Parquet")
     if table is None:
         for path in export_tables(found.folder, found.analysis, table_format.value):
-            _say(str(path))
+            say(str(path))
     elif table_format is TableFormat.parquet:
         raise UsageError("--format parquet is not for printing; leave --table out to write files")
     else:
@@ -401,7 +346,7 @@ def _print_index(folder: Path, only: Path | None = None) -> None:
         write_index(folder, index)
     else:
         index = index[index["folder"] == only.name]
-    _console().print(index_rich(index))
+    console().print(index_rich(index))
 
 
 @app.command(epilog="Example: kdrun verify results/sine --sample 20")
@@ -433,16 +378,16 @@ def verify(
     from kdrun.report.verify import conclusion, studies_document, verify_document, verify_rich
     from kdrun.verification import verify as verify_results
 
-    listener, studies = None if quiet else _listener(), []
+    shown, studies = None if quiet else listener(), []
     for folder in study_folders(results) if several else [results]:
-        found = verify_results(folder, sample, everything=everything, workers=workers, listener=listener)
+        found = verify_results(folder, sample, everything=everything, workers=workers, listener=shown)
         studies.append(found)
         if quiet and not as_json:
             typer.echo(f"{found.study}: {conclusion(found)}")
         elif not as_json:
-            _console().print(verify_rich(found))
+            console().print(verify_rich(found))
     if as_json:
-        _print_json(studies_document(studies) if several else verify_document(studies[0]))
+        print_json(studies_document(studies) if several else verify_document(studies[0]))
     raise typer.Exit(max(found.exit_code for found in studies))
 
 
@@ -461,9 +406,9 @@ def compare(
 
     found = compare_results(a, b)
     if as_json:
-        _print_json(compare_document(found))
+        print_json(compare_document(found))
     else:
-        _console().print(compare_rich(found))
+        console().print(compare_rich(found))
     raise typer.Exit(0 if found.identical else 1)
 
 
@@ -478,7 +423,7 @@ def show(
 
     found = Results.open(results)
     run = found.find_run(run_id)
-    _console().print(run_details(run, found.outcome_of(run), run.spec))
+    console().print(run_details(run, found.outcome_of(run), run.spec))
 
 
 @app.command(epilog="Example: kdrun export results/sine --run 1f3a --format npz --output network.npz")
@@ -498,7 +443,7 @@ def export(
     run = found.find_run(run_id)
     with found.store() as store:
         export_npz(store, run.run_id, output)
-    _say(f"{run.title}: {format_.value} written to {output}")
+    say(f"{run.title}: {format_.value} written to {output}")
 
 
 @app.command(name="list", epilog="Example: kdrun list gradient")
@@ -517,9 +462,9 @@ def list_(
             names = ", ".join(title.split(" ")[0] for title in catalogue())
             raise UsageError(f"there is no family {group!r}; known: {names}")
     if as_json:
-        _print_json(groups)
+        print_json(groups)
     else:
-        _console().print(catalogue_table(groups))
+        console().print(catalogue_table(groups))
 
 
 @app.command(epilog="Example: kdrun new sine > sine.yaml")
@@ -551,7 +496,7 @@ def schema() -> None:
     """Print the JSON Schema of a study, for editors."""
     from kdrun.study.schema import json_schema
 
-    _print_json(json_schema())
+    print_json(json_schema())
 
 
 def _again() -> str:
@@ -560,65 +505,29 @@ def _again() -> str:
     return shlex.join(["kdrun", *arguments])
 
 
-def _warn_in_plain_lines() -> None:
-    """Show what other packages offer and kdrun leaves out as one line each, whatever Python is told about warnings."""
-    usual = warnings.formatwarning
-
-    def line(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
-        if issubclass(category, LeftOutWarning):
-            return f"kdrun: {message}\n"
-        return usual(message, category, *place, **more)
-
-    warnings.formatwarning = line
-    warnings.simplefilter("default", LeftOutWarning)
-
-
-def _open_streams() -> None:
-    """Let streams that were closed lead nowhere: files that are opened now would get their numbers, and the words."""
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            # The lowest free number is the one that is missing.
-            os.open(os.devnull, os.O_RDWR)
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(descriptor, "w" if descriptor else "r", encoding="utf-8"))  # noqa: PTH123, SIM115
-
-
-def _place_of(error: OSError) -> str:
-    """Which file or folder an error is about, as far as that can be told."""
-    if error.filename:
-        return str(error.filename)
-    try:
-        Path.cwd()
-    except OSError:
-        return "the current folder"
-    return "a file"
-
-
 def main() -> None:
     """Run a command; a user's mistake ends with its text and code, never with a traceback."""
-    _open_streams()
+    open_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A large study is many objects and few cycles: looking for cycles less often saves a sixth of its time.
     gc.set_threshold(200_000, 20, 100)
-    _warn_in_plain_lines()
+    warn_in_plain_lines()
     try:
         app()
     except Interrupted as error:
-        _say(f"{error}. Go on with: {_again()}", err=True)
+        say(f"{error}. Go on with: {_again()}", err=True)
         # Everything that is to be kept is stored; pictures that are still being drawn are not waited for.
         with suppress(OSError):
             sys.stdout.flush()
         os._exit(error.exit_code)
     except StudyError as error:
-        _say(str(error), err=True)
+        say(str(error), err=True)
         sys.exit(error.exit_code)
     except KdrunError as error:
-        _say(f"kdrun: {error}", err=True)
+        say(f"kdrun: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        _say(f"kdrun: {_place_of(error)}: {error.strerror or error}", err=True)
+        say(f"kdrun: {place_of(error)}: {error.strerror or error}", err=True)
         sys.exit(1)
 
 
