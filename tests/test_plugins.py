@@ -158,6 +158,7 @@ def results(tmp_path_factory) -> tuple[Path, str]:
     return folder / "plugin", digest_of(done)
 
 
+@pytest.mark.slow
 def test_the_plan_has_the_runs_that_are_run(results):
     """Treatments and ids are the same before and after."""
     before = json.loads(kdrun("plan", STUDY, "--json", env=WITH_EXAMPLE).stdout)
@@ -173,12 +174,14 @@ def test_its_own_gradients_are_checked_first(tmp_path):
     assert "gradients: 12 of 12 checks passed" in done.stderr
 
 
+@pytest.mark.slow
 def test_one_worker_gives_the_same_digest(results, tmp_path):
     """The bits do not hang on who did what."""
     done = kdrun("factorial", STUDY, "--results", tmp_path, "--workers", 1, env=WITH_EXAMPLE)
     assert digest_of(done) == results[1]
 
 
+@pytest.mark.slow
 def test_it_is_resumed(results, tmp_path):
     """Another replicate adds its runs alone; the same command again does nothing."""
     shutil.copytree(results[0], tmp_path / "plugin")
@@ -213,6 +216,7 @@ def test_a_name_of_the_package_is_offered_for_a_mistake(tmp_path):
     assert text.endswith("Did you mean 'biweight'?\n")
 
 
+@pytest.mark.slow
 def test_a_worker_finds_what_the_command_has_found(tmp_path):
     """A package of the same name beside the study file stands back, in every process."""
     study = tmp_path / "study.yaml"
@@ -222,6 +226,7 @@ def test_a_worker_finds_what_the_command_has_found(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_worker_finds_what_a_session_in_the_current_folder_has_found(tmp_path):
     """Python without a script looks into the current folder first; its workers know that folder too."""
     shutil.copytree(EXAMPLE, tmp_path, dirs_exist_ok=True)
@@ -298,6 +303,7 @@ def test_a_level_that_a_parameter_names_counts_among_the_sources(tmp_path):
     assert got == {"per_row": ["kdrun"], "again": ["again", "kdrun"]}
 
 
+@pytest.mark.slow
 def test_a_task_that_runs_other_code_has_its_own_among_the_sources(tmp_path):
     """What a package's task does with a file of the user's hangs on the package too, and on which file it is."""
     text = '''
@@ -369,6 +375,7 @@ def test_no_fault_stops_a_study_that_does_not_use_it(faulty, results, tmp_path):
     assert done.stderr.count(" is left out: ") == len(FAULTS)
 
 
+@pytest.mark.slow
 def test_a_worker_does_not_warn(faulty, tmp_path):
     """What is kept of a worker that ends has no warning of packages in it."""
     (tmp_path / "mine.py").write_text("import os\n\ndef main(params, seed):\n    os._exit(7)\n")

@@ -66,6 +66,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     found.close()
 
 
+@pytest.mark.slow
 def test_a_cluster_computes_the_same_bits(cluster: Cluster, tmp_path: Path) -> None:
     """Teachers, students and comparators; a second command has nothing left to do."""
     expected = digest_of(kdrun("factorial", SMOKE, "--results", tmp_path / "local"))
