@@ -39,7 +39,7 @@ THREADS = (
     "VECLIB_MAXIMUM_THREADS",
 )
 _ROOT = str(Path(__file__).parents[2])
-# -P: no file of the current folder stands before a module of Python's.
+# -P: no file of the current folder stands before a module of Python's. -u: what is printed before a crash is not lost.
 _START = "import sys; sys.path.append(sys.argv[2]); from kdrun.engine.worker import main; main(int(sys.argv[1]))"
 
 Reason = Literal["start", "died", "time", "memory", "stopped"]
@@ -186,7 +186,7 @@ class _Worker:
         fcntl.fcntl(self._output, fcntl.F_SETFL, os.O_APPEND)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (constant)
-                [sys.executable, "-P", "-c", _START, str(theirs.fileno()), _ROOT],
+                [sys.executable, "-P", "-u", "-c", _START, str(theirs.fileno()), _ROOT],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,

@@ -34,6 +34,8 @@ class Command:
             cwd=cwd,
             env={**os.environ, MARK: self.mark},
             start_new_session=True,
+            # Tests that run in the background inherit that Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def workers(self) -> list[int]:
