@@ -35,7 +35,7 @@ class Command:
             env={**os.environ, MARK: self.mark},
             start_new_session=True,
             # Tests that run in the background inherit that Ctrl-C is ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads here)
         )
 
     def workers(self) -> list[int]:
