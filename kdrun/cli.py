@@ -56,8 +56,8 @@ app = typer.Typer(
     epilog="Start with: kdrun new sine > sine.yaml, then kdrun factorial sine.yaml",
 )
 
-# A worker that trains nothing uses more than this by what it imports.
-SMALLEST_MEMORY = 100e6
+# What a worker imports takes more than half of this.
+SMALLEST_MEMORY = 200e6
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Study file.")]
 Replicates = Annotated[int | None, typer.Option(metavar="N", help="Number of replicates, instead of the study's.")]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed, instead of the study's.")]
@@ -193,7 +193,7 @@ def _bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", text.strip(), re.IGNORECASE)
     size = float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " ") if found else 0.0
     if size < SMALLEST_MEMORY:
-        raise UsageError(f"--memory {text}: a size of at least 100MB is needed, such as 500MB or 2GB")
+        raise UsageError(f"--memory {text}: a size of at least 200MB is needed, such as 500MB or 2GB")
     return int(size)
 
 
