@@ -269,6 +269,7 @@ def study_of_sines(folder: Path, factor: str, levels: str) -> Path:
     return folder / "sines.yaml"
 
 
+@pytest.mark.slow
 def test_changed_sources_concern_the_runs_that_use_them(tmp_path):
     """The package changes: its runs are told apart and done again when asked; runs of kdrun alone are let be."""
     package, study = tmp_path / "package", study_of_sines(tmp_path, "gradient", "ste, biweight")
@@ -368,6 +369,7 @@ def test_no_fault_changes_what_there_is(listing):
     assert len(listing.stderr.splitlines()) == len(FAULTS)
 
 
+@pytest.mark.slow
 def test_no_fault_stops_a_study_that_does_not_use_it(faulty, results, tmp_path):
     """It has the same bits, and each warning comes once: none from a worker."""
     done = kdrun("factorial", STUDY, "--results", tmp_path, "--workers", 2, env=on_path(faulty, EXAMPLE))

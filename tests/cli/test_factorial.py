@@ -148,6 +148,7 @@ def test_a_new_level_adds_runs_and_a_removed_one_keeps_them(smoke, tmp_path):
     assert digest_of(back) == output.strip().split()[-1]
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_digest(smoke, tmp_path):
     """The seed reaches the bits."""
     _, output = smoke
@@ -155,6 +156,7 @@ def test_another_seed_gives_another_digest(smoke, tmp_path):
     assert digest_of(done) != output.strip().split()[-1]
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_does_not_reach_the_bits(smoke, tmp_path):
     """One worker gives the digest of two."""
     _, output = smoke

@@ -90,6 +90,7 @@ def test_a_failure_keeps_what_was_printed_and_where_it_went_wrong(evil: tuple[Pa
     assert "this is hang" in errors["hang"]
 
 
+@pytest.mark.slow
 def test_failed_runs_are_not_tried_again_unless_asked(evil: tuple[Path, str, list[int]], tmp_path: Path) -> None:
     """The same command does nothing and says so; --retry-failed does them and says why."""
     code = "import os\ndef main(params, seed):\n    assert params['fate'] != 'bad' or os.path.exists('mended')\n"

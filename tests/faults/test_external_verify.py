@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.cli.command import kdrun
 from tests.faults.commands import own_study
 
@@ -15,6 +17,7 @@ def main(params, seed):
 """
 
 
+@pytest.mark.slow
 def test_a_study_of_ones_own_code_is_verified_with_and_without_its_database(tmp_path: Path) -> None:
     """What a run gave beside the responses of the study counts in the digest; failed runs keep theirs."""
     study = own_study(tmp_path / "code", CODE, "a: {sets: task.params.a, levels: [1, 2, 3]}", replicates=2)
