@@ -125,6 +125,7 @@ def test_only_what_is_missing_is_run(smoke, tmp_path):
     assert digest_of(done) == output.strip().split()[-1]
 
 
+@pytest.mark.slow
 def test_more_replicates_keep_the_bits_of_the_others(smoke, tmp_path):
     """Replicates 1 and 2 are the same rows when a third joins them."""
     folder, _ = smoke
@@ -291,6 +292,7 @@ def test_a_folder_without_its_runs_is_not_written_to(smoke, tmp_path):
     assert (copy / "report.md").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
     """Ctrl-C ends with code 130 and how to go on; done again, it has the digest of an undisturbed run."""
     options = ("--set", "student.epochs=2000", *PLAIN)

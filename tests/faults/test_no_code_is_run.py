@@ -87,6 +87,7 @@ def test_what_only_looks_runs_no_code(tmp_path: Path, task: str, look: Callable[
     assert not traces(tmp_path)
 
 
+@pytest.mark.slow
 def test_results_from_elsewhere_run_nothing_when_they_are_reported(tmp_path: Path, look: Callable[..., int]) -> None:
     """A study.yaml that was changed to name other code, which lies beside it: its runs are missing, and stay so."""
     study, folder = study_of(tmp_path / "place", "callable"), tmp_path / "out" / "traced"

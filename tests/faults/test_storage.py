@@ -156,6 +156,7 @@ def test_a_study_file_that_changes_while_it_runs_changes_nothing(tmp_path: Path)
     assert (tmp_path / "out" / "own" / "study.yaml").read_text() == written
 
 
+@pytest.mark.slow
 def test_runs_that_other_code_made_are_told_and_done_again_when_asked(tmp_path: Path) -> None:
     """A changed helper, a cosmetic edit of the study, and each answer to a change."""
     code = "from helper import of\ndef main(params, seed):\n    return {'score': of(params['a'])}\n"
