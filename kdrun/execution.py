@@ -46,7 +46,7 @@ def carry_out(
                 for pairs in coordinator.outcomes():
                     _keep(store, study, pairs, sources, listener)
             except KeyboardInterrupt:
-                _keep(store, study, coordinator.stop(), sources, listener)
+                _keep(store, study, coordinator.stop(), sources, Listener())
                 raise Interrupted(_how_far(store, planned)) from None
         peak = engine.peak_memory()
         store.set_fact("peak_memory", peak)

@@ -122,6 +122,7 @@ class Coordinator:
         self._times, self._suspects = _Times(), set[str]()
         self._alone: deque[Job] = deque()
         self._again: deque[Job] = deque()
+        self._given: list[Pair] = []
 
     def outcomes(self) -> Iterator[list[Pair]]:
         """Outcomes as they come, those of a batch together."""
@@ -131,20 +132,25 @@ class Coordinator:
                 return
             done, _ = wait(self._running, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda item: self._running[item][0].run.run_id):
-                pairs = self._ended(future)
-                for run, outcome in pairs:
+                self._given = self._ended(future)
+                del self._running[future]
+                for run, outcome in self._given:
                     self._times.add(run, outcome)
                     self._schedule.finish(run, outcome)
-                if pairs:
-                    yield pairs
+                if self._given:
+                    yield self._given
+                self._given = []
 
     def stop(self) -> list[Pair]:
-        """End everything that is being done. Returns what had come to its end meanwhile."""
+        """End everything that is being done. Returns what had come to its end meanwhile.
+
+        With it comes what was given last: an interruption may have come before it was stored.
+        """
         for future in self._running:
             future.cancel()
         self._executor.shutdown(cancel_futures=True)
         running, self._running = self._running, {}
-        return [pair for future, jobs in running.items() for pair in _came(future, jobs)]
+        return self._given + [pair for future, jobs in running.items() for pair in _came(future, jobs)]
 
     def _hand_out(self) -> None:
         slots = self._slots()
@@ -172,7 +178,7 @@ class Coordinator:
 
     def _ended(self, future: Future[Any]) -> list[Pair]:
         """What a batch came to. Where its worker was lost, what is left of it is tried again."""
-        jobs = self._running.pop(future)
+        jobs = self._running[future]
         try:
             return [(job.run, outcome) for job, outcome in zip(jobs, future.result(), strict=True)]
         except WorkerLost as lost:

@@ -163,6 +163,18 @@ def test_what_had_ended_when_it_was_stopped_is_kept():
     assert [found.run_id for _, found in coordinator.stop()] == ["1"]
 
 
+def test_what_was_given_when_it_was_interrupted_is_given_again():
+    """An interruption may come while it is stored; when the next batch is asked for, it has been."""
+    runs = [run("1"), run("2")]
+    coordinator = Coordinator(Immediately(), Schedule(runs, {}, serves), lambda: 1)
+    outcomes = coordinator.outcomes()
+    given = next(outcomes)
+    assert coordinator.stop()[: len(given)] == given
+    coordinator = Coordinator(Immediately(), Schedule(runs, {}, serves), lambda: 1)
+    assert len(list(coordinator.outcomes())) == 2
+    assert coordinator.stop() == []
+
+
 class Deadly:
     """Workers die of some runs, each so many times."""
 
