@@ -102,7 +102,7 @@ def initial_teacher(run: Run) -> Mapping[str, Any]:
     """Parameters that the training of a teacher starts from."""
     sections = Sections.model_validate({key: run.spec[key] for key in ("task", "model", "teacher")})
     task = sections.task
-    network = sections.model.build(task.inputs, task.outputs, task.step_time, DTYPE)
+    network = sections.model.build(task.inputs, task.heads, task.step_time, DTYPE)
     return network.initial_parameters(Stream(run.spec["seed"], run.replicate, "teacher/init"), DTYPE)
 
 

@@ -20,11 +20,6 @@ TAU_FLOOR = 1e-6
 BLOCK_ROWS = 30
 
 
-def width(hidden: int) -> int:
-    """P: the number of units that kernels work with."""
-    return -(-hidden // LANES) * LANES
-
-
 def block_rows(batch: int) -> int:
     """How many rows of steps the backward pass takes at once: whole steps, few enough to stay in the first cache."""
     return batch * max(1, BLOCK_ROWS // batch)

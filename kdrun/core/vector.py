@@ -26,6 +26,12 @@ from kdrun.core.jit import JIT_DISABLED
 
 LANES = 16
 
+
+def width(units: int) -> int:
+    """P: the next multiple of the vector width, the number of units that kernels work with."""
+    return -(-units // LANES) * LANES
+
+
 _LLVM_ELEMENT = {
     types.float32: ir.FloatType(),
     types.float64: ir.DoubleType(),

@@ -141,7 +141,7 @@ def compile_kernels(combinations: Sequence[Combination], dtype: str) -> None:
     """Have the kernels of all combinations compiled in one precision, and kept for other processes."""
     for combination in combinations:
         task, progress = combination.task, ENDS["start"]
-        networks = [combination.model.build(task.inputs, task.outputs, task.step_time, dtype) for _ in range(2)]
+        networks = [combination.model.build(task.inputs, task.heads, task.step_time, dtype) for _ in range(2)]
         latent = networks[0].initial_parameters(_compiling("student"), dtype)
         teachers = (TeacherModel(networks[1], latent.copy()),) * 2
         recipe = recipe_of(dict(combination.techniques))
@@ -211,7 +211,7 @@ class _Problem:
     def network(self, dtype: str) -> Network:
         """The combination's network in one precision."""
         task = self.combination.task
-        return self.combination.model.build(task.inputs, task.outputs, task.step_time, dtype)
+        return self.combination.model.build(task.inputs, task.heads, task.step_time, dtype)
 
     def batch(self, dtype: str) -> Batch:
         """The first training batch of the task's small instance, from numbers that both precisions share."""

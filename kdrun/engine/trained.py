@@ -25,7 +25,7 @@ def forward_of(run: Run, parameters: Arrays) -> Evaluate:
     task = sections.task
     if not isinstance(task, TrainingTask) or sections.model is None or not parameters:
         raise ValueError(f"{run.title}: there is no trained network")
-    network = sections.model.build(task.inputs, task.outputs, task.step_time, DTYPE)
+    network = sections.model.build(task.inputs, task.heads, task.step_time, DTYPE)
     recipe = Recipe() if sections.student is None else recipe_of(techniques(sections.student))
     weights = _weights(network, recipe, parameters)
 

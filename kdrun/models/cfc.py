@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -9,9 +10,10 @@ from numpy.typing import DTypeLike
 from pydantic import Field
 
 from kdrun.core.arrays import zeros
-from kdrun.core.cfc import block_rows, errors_of_values, network_backward, network_forward, width
+from kdrun.core.cfc import block_rows, errors_of_values, network_backward, network_forward
+from kdrun.core.vector import width
 from kdrun.factors.contract import Array, Arrays
-from kdrun.models.contract import ModelSpec, Network, Pricing, Tensor
+from kdrun.models.contract import ModelSpec, Network, Pricing, Readout, Tensor
 
 TAU_RANGE = (0.5, 2.0)
 
@@ -29,9 +31,9 @@ class Cfc(ModelSpec):
         """Eight units: fewer than the kernels work with, so that their padding is checked too."""
         return cls(hidden=8)
 
-    def build(self, inputs: int, outputs: int, step_time: float, dtype: DTypeLike) -> Network:
-        """The network with D = inputs, O = outputs, dt = step_time."""
-        return CfcNetwork(inputs, self.hidden, outputs, step_time, dtype)
+    def build(self, inputs: int, heads: Mapping[str, int], step_time: float, dtype: DTypeLike) -> Network:
+        """The network with D = inputs, O = the width of all heads, dt = step_time."""
+        return CfcNetwork(inputs, self.hidden, heads, step_time, dtype)
 
 
 class _Space:
@@ -39,13 +41,13 @@ class _Space:
 
     def __init__(self, network: CfcNetwork, steps: int, batch: int) -> None:
         rows, units, dtype = steps * batch, network.units, network.dtype
-        inputs, outputs = network.inputs, network.outputs["prediction"][0]
+        inputs, outputs = network.inputs, network.readout.width
         self.operands = zeros((rows + batch, width(units + inputs)), dtype)
         self.gates, self.hidden = zeros((rows, 2 * units), dtype), zeros((rows, units), dtype)
         self.y, self.no_dy = zeros((rows, outputs), dtype), zeros((rows, outputs), dtype)
         self.dhidden, self.no_dhidden = zeros((rows, units), dtype), zeros((rows, units), dtype)
         self.no_y = self.y[:0]
-        self.prediction = self.y.reshape(steps, batch, outputs)
+        self.columns, self.dcolumns = self.y.reshape(steps, batch, outputs), zeros((steps, batch, outputs), dtype)
         self.states = self.hidden.reshape(steps, batch, units)
         self.carry, self.dgates = zeros((batch, units), dtype), zeros((block_rows(batch), 2 * units), dtype)
 
@@ -53,10 +55,12 @@ class _Space:
 class CfcNetwork(Network):
     """A CfC with D inputs, H hidden units and O outputs, over time-major inputs [T, B, D].
 
-    Outputs: `prediction` [T, B, O] and `hidden` [T, B, H].
+    Outputs: each head [T, B, ·], columns of one readout [T, B, O], and `hidden` [T, B, H].
     """
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, step_time: float, dtype: DTypeLike) -> None:
+    def __init__(self, inputs: int, hidden: int, heads: Mapping[str, int], step_time: float, dtype: DTypeLike) -> None:
+        self.readout = Readout(heads)
+        outputs = self.readout.width
         reach = 1.0 / np.sqrt(inputs + hidden)
         out_reach = 1.0 / np.sqrt(hidden)
         self.tensors = {
@@ -66,7 +70,7 @@ class CfcNetwork(Network):
             "w_out": Tensor((hidden, outputs), True, -out_reach, out_reach),
             "b_out": Tensor((outputs,), False, 0.0, 0.0),
         }
-        self.outputs = {"prediction": (outputs,), "hidden": (hidden,)}
+        self.outputs = {**{name: (columns,) for name, columns in heads.items()}, "hidden": (hidden,)}
         self.inputs, self.hidden, self.step_time, self.dtype = inputs, hidden, step_time, np.dtype(dtype)
         self.units = units = width(hidden)
         self._decay, self._ddecay = zeros(units, dtype), zeros(units, dtype)
@@ -90,11 +94,9 @@ class CfcNetwork(Network):
         network_forward(
             inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], self.step_time,
             self._w_rows, self._b_row, self._out_rows, self._decay,
-            space.operands, space.gates, space.hidden, space.y if "prediction" in want else space.no_y,
+            space.operands, space.gates, space.hidden, space.no_y if want.isdisjoint(self.readout.names) else space.y,
         )  # fmt: skip
-        outputs: dict[str, Array] = {}
-        if "prediction" in want:
-            outputs["prediction"] = space.prediction
+        outputs = self.readout.split(space.columns, want)
         if "hidden" in want:
             outputs["hidden"] = np.ascontiguousarray(space.states[:, :, : self.hidden])
         return outputs
@@ -102,7 +104,7 @@ class CfcNetwork(Network):
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays) -> None:
         """Backpropagation through time."""
         space = self._space(inputs)
-        dy, dhidden = d_outputs.get("prediction"), d_outputs.get("hidden")
+        dy, dhidden = self.readout.join(d_outputs, space.dcolumns), d_outputs.get("hidden")
         network_backward(
             space.no_dy if dy is None else dy.reshape(space.y.shape),
             space.no_dhidden if dhidden is None else self._padded(space, dhidden),
@@ -134,7 +136,7 @@ class _CfcPricing:
 
     def __init__(self, network: CfcNetwork, weights: Arrays, inputs: Array, target: Array) -> None:
         batch, units, dtype = inputs.shape[1], network.units, network.dtype
-        outputs = network.outputs["prediction"][0]
+        outputs = network.readout.width
         self._network, self._inputs, self._target = network, inputs, target
         network.forward(weights, inputs, frozenset())
         self._w_rows, self._b_row, self._out_rows, self._decay = (array.copy() for array in network.packed)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from kdrun.core.parameters import ParameterSet
@@ -45,6 +46,7 @@ class Network(ABC):
 
     tensors: Mapping[str, Tensor]
     outputs: Mapping[str, tuple[int, ...]]
+    dtype: np.dtype[Any]
 
     @abstractmethod
     def forward(self, weights: Arrays, inputs: Array, want: frozenset[str]) -> Arrays:
@@ -67,6 +69,38 @@ class Network(ABC):
         return parameters
 
 
+class Readout:
+    """Heads that are columns of one array [..., O], side by side: split into arrays of their own, and joined again."""
+
+    def __init__(self, heads: Mapping[str, int]) -> None:
+        ends = np.cumsum(list(heads.values())).tolist()
+        self._columns = {name: slice(end - heads[name], end) for name, end in zip(heads, ends, strict=True)}
+        self._only = next(iter(heads)) if len(heads) == 1 else None
+        self.names = frozenset(heads)
+        self.width: int = ends[-1]
+
+    def split(self, columns: Array, want: frozenset[str]) -> dict[str, Array]:
+        """Each wanted head's columns [..., width]; those of an only head are the array itself."""
+        if self._only is not None:
+            return {self._only: columns} if self._only in want else {}
+        return {name: np.ascontiguousarray(columns[..., at]) for name, at in self._columns.items() if name in want}
+
+    def join(self, gradients: Arrays, out: Array) -> Array | None:
+        """Gradients of heads as those of all columns; a head without one has zeros. None where no head has one.
+
+        `out` [..., O] is written where there are several heads.
+        """
+        if self._only is not None:
+            return gradients.get(self._only)
+        given = {name: gradients[name] for name in self._columns if name in gradients}
+        if not given:
+            return None
+        out.fill(0.0)
+        for name, gradient in given.items():
+            out[..., self._columns[name]] = gradient
+        return out
+
+
 class ModelSpec(Named):
     """The `model` section of a study: the sizes of one kind of network."""
 
@@ -76,5 +110,8 @@ class ModelSpec(Named):
         """A small instance that stands for this kind of network in gradient checks."""
 
     @abstractmethod
-    def build(self, inputs: int, outputs: int, step_time: float, dtype: DTypeLike) -> Network:
-        """The network for D inputs and O outputs; `step_time` is the time between two steps of a sequence."""
+    def build(self, inputs: int, heads: Mapping[str, int], step_time: float, dtype: DTypeLike) -> Network:
+        """The network for D inputs and some heads; `step_time` is the time between two steps of a sequence.
+
+        `heads` are the outputs that a task asks for, name and width: columns side by side of one linear readout.
+        """

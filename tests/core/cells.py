@@ -18,8 +18,8 @@ from kdrun.core.cfc import (
     pack_weights,
     transpose_weights,
     unpack_gradients,
-    width,
 )
+from kdrun.core.vector import width
 
 DT = 0.1
 

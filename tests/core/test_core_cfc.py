@@ -15,10 +15,10 @@ from kdrun.core.cfc import (
     pack_weights,
     transpose_weights,
     unpack_gradients,
-    width,
 )
 from kdrun.core.finite_differences import gradient_of, relative_error
 from kdrun.core.jit import JIT_DISABLED
+from kdrun.core.vector import width
 from tests.core.cells import (
     DT,
     LARGE,

@@ -25,7 +25,7 @@ def stream(purpose: str) -> Stream:
 
 def coded_of(task, dtype, mask=None, hidden=3):
     """A small ternary network of a task, and its calibration batch with another mask."""
-    network = Cfc(hidden=hidden).build(task.inputs, task.outputs, task.step_time, dtype)
+    network = Cfc(hidden=hidden).build(task.inputs, task.heads, task.step_time, dtype)
     latent = network.initial_parameters(stream("init"), dtype)
     quantized = QuantizedParameters(network, latent, Ternary(), PerRow())
     quantized.quantize()
@@ -36,7 +36,7 @@ def coded_of(task, dtype, mask=None, hidden=3):
 def full_loss(coded, batch: Batch) -> float:
     """The loss of a network of its own that runs on the coded weights."""
     task = Probe()
-    network = Cfc(hidden=3).build(task.inputs, task.outputs, task.step_time, "float64")
+    network = Cfc(hidden=3).build(task.inputs, task.heads, task.step_time, "float64")
     prediction = network.forward(coded.quantized.weights, batch.inputs, frozenset({"prediction"}))["prediction"]
     share = np.ones(prediction.shape[:2]) if batch.mask is None else batch.mask
     return float((0.5 * ((prediction - batch.targets["y"]) ** 2).sum(axis=2) * share).sum() / share.sum())

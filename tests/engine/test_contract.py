@@ -45,7 +45,7 @@ def stream(purpose: str) -> Stream:
 
 
 def network(dtype: str = "float32"):
-    return Cfc(hidden=HIDDEN).build(1, 1, TASK.dt, dtype)
+    return Cfc(hidden=HIDDEN).build(1, {"prediction": 1}, TASK.dt, dtype)
 
 
 def trainer_with(techniques: dict[str, Level], lr: float = 1e-2) -> Trainer:

@@ -22,7 +22,7 @@ NOW = Progress(1, 4)
 
 def quantized_with(granularity, dtype="float64"):
     """A small network's parameters, quantized."""
-    network = Cfc(hidden=3).build(2, 1, 0.1, dtype)
+    network = Cfc(hidden=3).build(2, {"prediction": 1}, 0.1, dtype)
     latent = network.initial_parameters(Stream(2, 1, "init"), dtype)
     found = QuantizedParameters(network, latent, Ternary(), granularity)
     found.quantize()

@@ -37,7 +37,7 @@ def stream(purpose: str) -> Stream:
 
 
 def parameters(purpose: str):
-    return MODEL.build(1, 1, TASK.dt, "float64").initial_parameters(stream(purpose), "float64")
+    return MODEL.build(1, {"prediction": 1}, TASK.dt, "float64").initial_parameters(stream(purpose), "float64")
 
 
 @pytest.mark.parametrize("shape", [Ste(), Smoothstep(), SmoothstepUnit(), SmoothstepPlateau()], ids=lambda s: s.name)
@@ -46,7 +46,7 @@ def test_training_follows_the_equations(shape, distilled):
     """Six epochs of a ternary student have the losses of a naive training with numeric gradients."""
     latent, taught = parameters("student"), parameters("teacher")
     techniques = {"quantizer": Ternary(), "gradient": shape, **({"distillation": Trajectory()} if distilled else {})}
-    teacher = TeacherModel(MODEL.build(1, 1, TASK.dt, "float64"), taught)
+    teacher = TeacherModel(MODEL.build(1, {"prediction": 1}, TASK.dt, "float64"), taught)
     data = TASK.training_data(stream, "float64")
     batches = [(data.batch(epoch).inputs, data.batch(epoch).targets["y"]) for epoch in range(EPOCHS)]
     expected = training.train(
@@ -59,7 +59,7 @@ def test_training_follows_the_equations(shape, distilled):
         lr=0.05,
         clip=0.1,
     )
-    network = MODEL.build(1, 1, TASK.dt, "float64")
+    network = MODEL.build(1, {"prediction": 1}, TASK.dt, "float64")
     objective = Objective(network, latent, TASK.loss(), recipe_of(techniques), (teacher,), stream)
     series = Series.of(EPOCHS)
     Trainer(objective, Adam(lr=0.05, clip=0.1), Constant()).train(data, EPOCHS, series)
@@ -75,11 +75,13 @@ def test_the_golden_trajectory_has_not_moved():
 
 
 def float_objective() -> Objective:
-    return Objective(MODEL.build(1, 1, TASK.dt, "float32"), _single(), TASK.loss(), Recipe(), (), stream)
+    return Objective(
+        MODEL.build(1, {"prediction": 1}, TASK.dt, "float32"), _single(), TASK.loss(), Recipe(), (), stream
+    )
 
 
 def _single():
-    return MODEL.build(1, 1, TASK.dt, "float32").initial_parameters(stream("init"), "float32")
+    return MODEL.build(1, {"prediction": 1}, TASK.dt, "float32").initial_parameters(stream("init"), "float32")
 
 
 def test_a_loss_that_is_no_number_is_a_divergence():
@@ -131,7 +133,7 @@ def test_clipping_bounds_one_norm_over_weights_and_scales():
     """With a tiny bound Adam's first moments have that norm, over both groups together."""
     latent = _single()
     techniques = {"quantizer": Ternary(), "gradient": Ste()}
-    network = MODEL.build(1, 1, TASK.dt, "float32")
+    network = MODEL.build(1, {"prediction": 1}, TASK.dt, "float32")
     objective = Objective(network, latent, TASK.loss(), recipe_of(techniques), (), stream)
     trainer = Trainer(objective, Adam(clip=1e-3), Constant())
     trainer.train(TASK.training_data(stream, "float32"), 1, Series.of(1))

@@ -19,7 +19,7 @@ class Case:
     """A small network of one kind, with random parameters, inputs and gradients of all its outputs."""
 
     def __init__(self, cell, dtype, steps=STEPS, batch=BATCH, outputs=OUTPUTS):
-        self.network = cell.example().build(INPUTS, outputs, 0.1, dtype)
+        self.network = cell.example().build(INPUTS, {"prediction": outputs}, 0.1, dtype)
         self.parameters = self.network.initial_parameters(STREAM.child("parameters"), dtype)
         for name, array in self.parameters.items():
             array[...] += STREAM.child(name).uniform(1, array.shape, -0.2, 0.2, "float32").astype(dtype)
@@ -89,7 +89,7 @@ def test_outputs_have_the_declared_shapes(cell, steps, batch, outputs, dtype):
 @every_cell
 def test_initial_parameters_lie_within_their_ranges(cell, dtype):
     """Each tensor starts in U(low, high) with its declared shape, not all the same where low < high."""
-    network = cell().build(INPUTS, OUTPUTS, 0.1, dtype)
+    network = cell().build(INPUTS, {"prediction": OUTPUTS}, 0.1, dtype)
     got = network.initial_parameters(STREAM, dtype)
     for name, tensor in network.tensors.items():
         assert got[name].shape == tensor.shape
@@ -105,7 +105,10 @@ def test_initial_parameters_lie_within_their_ranges(cell, dtype):
 @every_cell
 def test_both_precisions_start_from_nearly_the_same_values(cell):
     """A stream gives float32 and float64 networks the same parameters, but for rounding."""
-    single, double = (cell().build(2, 2, 0.1, kind).initial_parameters(STREAM, kind) for kind in ("float32", "float64"))
+    single, double = (
+        cell().build(2, {"prediction": 2}, 0.1, kind).initial_parameters(STREAM, kind)
+        for kind in ("float32", "float64")
+    )
     np.testing.assert_allclose(single.flat, double.flat, rtol=0, atol=1e-6)
 
 
@@ -207,7 +210,7 @@ def test_gaps_of_the_gradient_stay_zero(cell, dtype):
 @every_cell
 def test_some_tensor_is_quantized(cell):
     """A study of quantization has something to quantize, and only matrices are."""
-    tensors = cell.example().build(INPUTS, OUTPUTS, 0.1, "float32").tensors
+    tensors = cell.example().build(INPUTS, {"prediction": OUTPUTS}, 0.1, "float32").tensors
     got = [tensor.shape for tensor in tensors.values() if tensor.quantized]
     assert got
     assert all(len(shape) == 2 for shape in got)

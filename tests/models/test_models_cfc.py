@@ -19,7 +19,7 @@ EVERYTHING = frozenset({"prediction", "hidden"})
 
 def network_of(sizes, dtype):
     """A CfC of some sizes."""
-    return Cfc(hidden=sizes.hidden).build(sizes.inputs, sizes.outputs, STEP_TIME, dtype)
+    return Cfc(hidden=sizes.hidden).build(sizes.inputs, {"prediction": sizes.outputs}, STEP_TIME, dtype)
 
 
 @all_sizes
@@ -51,7 +51,7 @@ def test_gradients_are_those_of_automatic_differentiation(sizes, dtype):
 
 def test_the_tensors_are_those_of_the_contract():
     """w [D+H, 2H] and w_out [H, O] are quantized; b, tau and b_out are not."""
-    got = Cfc(hidden=5).build(2, 3, 0.1, "float32").tensors
+    got = Cfc(hidden=5).build(2, {"prediction": 3}, 0.1, "float32").tensors
     assert {name: (tensor.shape, tensor.quantized) for name, tensor in got.items()} == {
         "w": ((7, 10), True),
         "b": ((10,), False),
@@ -63,7 +63,7 @@ def test_the_tensors_are_those_of_the_contract():
 
 def test_initial_ranges_are_those_of_the_study():
     """W ~ U(−1, 1)/√fan_in, b = 0, τ ~ U(0.5, 2)."""
-    got = Cfc(hidden=15).build(1, 1, 0.1, "float32").tensors
+    got = Cfc(hidden=15).build(1, {"prediction": 1}, 0.1, "float32").tensors
     assert (got["w"].low, got["w"].high) == (-0.25, 0.25)
     assert got["w_out"].high == pytest.approx(1 / np.sqrt(15))
     assert (got["b"].low, got["b"].high, got["b_out"].low, got["b_out"].high) == (0.0, 0.0, 0.0, 0.0)
@@ -72,8 +72,10 @@ def test_initial_ranges_are_those_of_the_study():
 
 def test_initial_tensors_come_from_streams_of_their_own():
     """A tensor's initial values do not depend on the sizes of the others."""
-    small = Cfc(hidden=4).build(1, 1, 0.1, "float32").initial_parameters(Stream(1, 0, "init"), "float32")
-    more = Cfc(hidden=4).build(3, 2, 0.1, "float32").initial_parameters(Stream(1, 0, "init"), "float32")
+    small = (
+        Cfc(hidden=4).build(1, {"prediction": 1}, 0.1, "float32").initial_parameters(Stream(1, 0, "init"), "float32")
+    )
+    more = Cfc(hidden=4).build(3, {"prediction": 2}, 0.1, "float32").initial_parameters(Stream(1, 0, "init"), "float32")
     assert_bits(small["tau"], more["tau"])
     assert small["w_out"].ravel()[0] != small["w"].ravel()[0]
 

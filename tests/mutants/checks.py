@@ -54,7 +54,9 @@ def trajectory_weight_grows() -> None:
         return Stream(1, 1, purpose)
 
     def network() -> tuple:
-        return model.build(1, 1, task.dt, "float64"), model.build(1, 1, task.dt, "float64")
+        return model.build(1, {"prediction": 1}, task.dt, "float64"), model.build(
+            1, {"prediction": 1}, task.dt, "float64"
+        )
 
     student, teacher = network()
     latent, taught = (student.initial_parameters(stream(name), "float64") for name in ("student", "teacher"))
