@@ -82,13 +82,14 @@ def recipe_of(techniques: dict[str, Level]) -> Recipe:
     quantizer = _only(Quantizer, techniques.values())
     if quantizer is not None and not quantizer.max_code:
         quantizer = None
+    terms = _all(Term, techniques)
     return Recipe(
         quantizer=quantizer,
         granularity=_granularity(quantizer),
         schedule=_only(QuantizationSchedule, techniques.values()),
         shape=_only(GradientShape, techniques.values()),
-        terms=_all(Term, techniques),
-        hyper=_all(HyperParameter, techniques),
+        terms=terms,
+        hyper=_declared(_all(HyperParameter, techniques), terms),
         penalties=_all(Penalty, techniques),
         weighting=_only(Weighting, techniques.values()),
         credit=_only(Credit, techniques.values()),
@@ -96,6 +97,12 @@ def recipe_of(techniques: dict[str, Level]) -> Recipe:
         projections=_all(Projection, techniques),
         gate=_only(Gate, techniques.values()),
     )
+
+
+def _declared(hyper: dict[str, HyperParameter], terms: dict[str, Term]) -> dict[str, HyperParameter]:
+    """The hyper-parameters that some term reads: the others cost nothing and learn nothing."""
+    wanted = {name for term in terms.values() for name in term.hyper_names}
+    return {family: level for family, level in hyper.items() if level.provides in wanted}
 
 
 def _granularity(quantizer: Quantizer | None) -> Granularity | None:

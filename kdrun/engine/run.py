@@ -26,10 +26,12 @@ from kdrun.models.contract import Network
 from kdrun.records import PRINTED, History, Outcome, Run
 from kdrun.study.choice import LevelChoice, TaskChoice
 from kdrun.study.schema import Sections, Student, student_families
-from kdrun.tasks.contract import ExternalTask, RunFailed, TrainingTask
+from kdrun.tasks.contract import Data, ExternalTask, RunFailed, TrainingTask
 
 DTYPE = np.dtype(np.float32)
 LONGEST_ERROR = 20_000
+# What a random stream of all roles begins with.
+SHARED = "task/"
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,14 @@ class _Setting:
         self._seed, self._replicate, self._role = int(run.spec["seed"]), run.replicate, role
 
     def stream(self, purpose: str) -> Stream:
-        """Random numbers of this replicate for one purpose of this role (teacher, student, comparator)."""
-        return Stream(self._seed, self._replicate, f"{self._role}/{purpose}")
+        """Random numbers of this replicate for one purpose: of this role, or of the task, which all roles share."""
+        own = purpose if purpose.startswith(SHARED) else f"{self._role}/{purpose}"
+        return Stream(self._seed, self._replicate, own)
 
     def network(self) -> Network:
         """The network of the run's own model."""
         assert self.sections.model is not None
-        return self.sections.model.build(self.task.inputs, self.task.outputs, self.task.step_time, DTYPE)
+        return self.sections.model.build(self.task.inputs, self.task.heads, self.task.step_time, DTYPE)
 
     def responses(self, last_loss: float, forward: Callable[[Any, frozenset[str]], Arrays]) -> dict[str, float]:
         """Every response of the task."""
@@ -140,8 +143,9 @@ def _train_teacher(run: Run, needed: tuple[Finished, ...]) -> _Trained:
     assert teacher is not None
     network = setting.network()
     latent = network.initial_parameters(setting.stream("init"), DTYPE)
-    objective = Objective(network, latent, setting.task.loss(), Recipe(), (), setting.stream)
-    return _train(setting, objective, teacher.optimizer, teacher.lr_schedule, teacher.epochs)
+    objective = Objective(network, latent, setting.task.teacher_loss(), Recipe(), (), setting.stream)
+    data = setting.task.teacher_data(setting.stream, DTYPE)
+    return _train(setting, data, objective, teacher.optimizer, teacher.lr_schedule, teacher.epochs)
 
 
 def _do_treatment(run: Run, needed: tuple[Finished, ...]) -> _Trained:
@@ -161,7 +165,8 @@ def _train_student(run: Run, needed: tuple[Finished, ...]) -> _Trained:
     objective = Objective(
         network, latent, setting.task.loss(), recipe_of(techniques(student)), teachers, setting.stream
     )
-    return _train(setting, objective, student.optimizer, student.lr_schedule, student.epochs)  # type: ignore[attr-defined]
+    data = setting.task.training_data(setting.stream, DTYPE)
+    return _train(setting, data, objective, student.optimizer, student.lr_schedule, student.epochs)  # type: ignore[attr-defined]
 
 
 def techniques(student: Student) -> dict[str, Level]:
@@ -184,13 +189,13 @@ def _initial_latent(
     return latent
 
 
-def _train(setting: _Setting, objective: Objective, optimizer: Level, schedule: Level, epochs: int) -> _Trained:
+def _train(
+    setting: _Setting, data: Data, objective: Objective, optimizer: Level, schedule: Level, epochs: int
+) -> _Trained:
     assert isinstance(optimizer, Optimizer)
     assert isinstance(schedule, LearningRateSchedule)
     series = Series.of(epochs)
-    last = Trainer(objective, optimizer, schedule).train(
-        setting.task.training_data(setting.stream, DTYPE), epochs, series
-    )
+    last = Trainer(objective, optimizer, schedule).train(data, epochs, series)
     responses = setting.responses(last.supervised, objective.forward)
     return _Trained(responses, trained_arrays(objective.latent, objective.quantized), series.histories())
 

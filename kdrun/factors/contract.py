@@ -33,6 +33,7 @@ from pydantic import BaseModel, ConfigDict
 from kdrun.core.parameters import ParameterSet
 from kdrun.core.random import Stream
 from kdrun.core.search import CodedNetwork
+from kdrun.core.softmax import shares_of_mask
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -88,6 +89,13 @@ class Batch(NamedTuple):
     targets: Arrays
     mask: Array | None = None
     ids: NDArray[np.int64] | None = None
+
+    def shares(self, rows: int) -> Array:
+        """What each row of the outputs counts for in a mean over all `rows`, T·B or B: float64 [rows], 1 in all."""
+        shares = np.full(rows, 1.0 / rows)
+        if self.mask is not None:
+            shares_of_mask(self.mask.reshape(-1), shares)
+        return shares
 
 
 @dataclass(frozen=True)
@@ -297,6 +305,10 @@ class Term(Level):
         """Value and gradients, with weight 1. Pure: what is remembered changes in `remember` alone."""
         raise NotImplementedError
 
+    def is_smooth(self, student: Arrays, teachers: tuple[Arrays, ...], context: Context) -> bool:
+        """Whether finite differences with a step of 0.03 in any parameter stay clear of kinks of the term."""
+        return True
+
 
 class Penalty(Level):
     """Slot 3: a term on latent parameters alone; it joins after weighting and after the gradient shape."""
@@ -318,6 +330,23 @@ class HyperParameter(Level):
     def backward(self, d_value: Any, context: Context) -> Arrays:
         """Gradients of the slot's own arrays from the gradient by the value."""
         return {}
+
+
+class Temperature(NamedTuple):
+    """What the hyper-parameter `temperature` provides, to terms on softened distributions.
+
+    `value` is T; `squared` is what a term that is scaled by T² multiplies by, which a level may hold constant. Where the
+    temperature is learned, `d_hyper` of such a term is its gradients by both, float64 [2].
+    """
+
+    value: float = 1.0
+    squared: float = 1.0
+    is_learned: bool = False
+
+    @classmethod
+    def fixed(cls, value: float) -> Temperature:
+        """A temperature that is not learned."""
+        return cls(value, value * value)
 
 
 class Weighting(Level):

@@ -78,6 +78,11 @@ class TrainingTask(Task):
         """O, the width of an output."""
 
     @property
+    def heads(self) -> Mapping[str, int]:
+        """What the network is asked for: the width of each output by name, O in all."""
+        return {"prediction": self.outputs}
+
+    @property
     def step_time(self) -> float:
         """Time between two steps of a sequence, for cells that know time."""
         return 1.0
@@ -86,9 +91,21 @@ class TrainingTask(Task):
     def loss(self) -> Term:
         """The task's own loss, a per-sample term on outputs and targets alone."""
 
+    def teacher_loss(self) -> Term:
+        """What teachers are trained by, where that is more than the task's own loss."""
+        return self.loss()
+
     @abstractmethod
     def training_data(self, stream: Callable[[str], Stream], dtype: DTypeLike) -> Data:
-        """Data of one replicate; `stream(purpose)` gives its random streams."""
+        """Data of one replicate; `stream(purpose)` gives its random streams.
+
+        Each role (teacher, student, comparator) has streams of its own, but for purposes that begin with `task/`:
+        those are one for all, so that a split into parts for training and for testing holds for everybody.
+        """
+
+    def teacher_data(self, stream: Callable[[str], Stream], dtype: DTypeLike) -> Data:
+        """What teachers are trained on, where that is other data than the students'."""
+        return self.training_data(stream, dtype)
 
     @abstractmethod
     def calibration_batch(self, stream: Callable[[str], Stream], dtype: DTypeLike) -> Batch:
