@@ -1,7 +1,7 @@
 """A dense layer: forward and backward over rows, in the layout that the products work in.
 
-The contract's parameters are `w` [I, U] (rows: inputs, columns: units) and `b` [U]. Kernels work in rows of P units, the
-next multiple of the vector width above U; units beyond U have zero weights, stay zero under tanh, and have zero
+The contract's parameters are `w` [I, U] (rows: inputs, columns: units) and `b` [U]. Kernels work in rows of P units,
+the next multiple of the vector width from U on; units beyond U have zero weights, stay zero under tanh, and have zero
 gradients.
 """
 

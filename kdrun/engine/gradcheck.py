@@ -188,16 +188,16 @@ class _Problem:
         self.recipe = recipe_of(dict(combination.techniques))
         for self.attempt in range(MOST_POINTS):
             self._draw_point()
-            if not self._cancels():
+            objective = self.objective("float64")
+            evaluation = objective.evaluate(self.batch("float64"), self.progress)
+            if objective.is_smooth(evaluation) and not self._cancels(objective):
                 break
 
-    def _cancels(self) -> bool:
+    def _cancels(self, objective: Objective) -> bool:
         """Whether some gradient is the small rest of large parts, of which float32 could keep few digits.
 
         Judged by the float64 gradients alone, before any mask: a component below 1e-4 of its array's largest, not zero.
         """
-        objective = self.objective("float64")
-        objective.evaluate(self.batch("float64"), self.progress)
         gradients = [gradient.copy() for gradient in _named(objective).values()]
         objective.finish(self.progress)
         gradients += (objective.gradients.stored or {}).values()

@@ -225,6 +225,13 @@ class Objective:
             gradients += dlatent.items()
         return total, gradients
 
+    def is_smooth(self, evaluation: Evaluation) -> bool:
+        """Whether every term that was evaluated is smooth around this point."""
+        student, teachers = evaluation.student, evaluation.teachers
+        return all(
+            entry.term.is_smooth(student, teachers, self.contexts[name]) for name, entry in evaluation.results.items()
+        )
+
     def remember(self, evaluation: Evaluation, batch: Batch) -> None:
         """Let every slot remember the step that was evaluated last."""
         for name, level in self.recipe.remembering.items():

@@ -335,8 +335,8 @@ class HyperParameter(Level):
 class Temperature(NamedTuple):
     """What the hyper-parameter `temperature` provides, to terms on softened distributions.
 
-    `value` is T; `squared` is what a term that is scaled by T² multiplies by, which a level may hold constant. Where the
-    temperature is learned, `d_hyper` of such a term is its gradients by both, float64 [2].
+    `value` is T; `squared` is what a term that is scaled by T² multiplies by, which a level may hold constant. Where
+    the temperature is learned, `d_hyper` of such a term is its gradients by both, float64 [2].
     """
 
     value: float = 1.0

@@ -51,14 +51,14 @@ class SoftTargets(Term):
 
 
 class Divergence(SoftTargets):
-    """A divergence D(p, q) of p = softmax(z_t/T), the teacher, and q = softmax(z_s/T), the student; T² scales it or not.
+    """A divergence D(p, q) of p = softmax(z_t/T), the teacher, and q = softmax(z_s/T), the student.
 
-    A level says how D and its gradients by u = z_s/T and a = z_t/T follow from p and q; the rest is the same for all.
+    A level says how D and its gradients by u = z_s/T and a = z_t/T follow from p and q; all the rest is the same.
     """
 
     hyper_names: ClassVar[tuple[str, ...]] = ("temperature",)
 
-    t_squared: bool
+    t_squared: bool = Field(description="multiply by T², so that gradients do not fall with T")
 
     def divergence(self, p: Array, log_p: Array, q: Array, log_q: Array, rows: Array, du: Array, da: Array) -> None:
         """Write D of each row, float64 [N], and its gradients by u and a [N, K], from distributions [N, K]."""
