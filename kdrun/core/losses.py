@@ -95,6 +95,15 @@ def mean_of(values):
 
 
 @kernel
+def sum_of_squares(values):
+    """Σ values², values [n] of any dtype, summed in order in float64."""
+    total = 0.0
+    for i in range(values.size):
+        total += np.float64(values[i]) * np.float64(values[i])
+    return total
+
+
+@kernel
 def add_scaled(source, weight, target):
     """target ← target + weight·source, elementwise over arrays [n] of one dtype; weight is rounded to it."""
     factor = target.dtype.type(weight)

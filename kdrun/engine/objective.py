@@ -243,7 +243,7 @@ class Objective:
     def _evaluate_terms(
         self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, progress: Progress, hyper: Mapping[str, Any]
     ) -> dict[str, Weighted]:
-        supervised = 1.0
+        supervised = self.recipe.supervised_weight
         for term in self.recipe.terms.values():
             supervised *= term.supervised_weight(progress)
         results = {}

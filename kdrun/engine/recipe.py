@@ -44,6 +44,7 @@ class Recipe:
     curriculum: Curriculum | None = None
     projections: dict[str, Projection] = field(default_factory=dict)
     gate: Gate | None = None
+    supervised_weight: float = 1.0
 
     @cached_property
     def slots(self) -> dict[str, Level]:
@@ -77,8 +78,11 @@ class Recipe:
         return self.overriding("remember")
 
 
-def recipe_of(techniques: dict[str, Level]) -> Recipe:
-    """Sort techniques by the slot that they fill; `techniques` maps families to levels, empty slots left out."""
+def recipe_of(techniques: dict[str, Level], supervised_weight: float = 1.0) -> Recipe:
+    """Sort techniques by the slot that they fill; `techniques` maps families to levels, empty slots left out.
+
+    `supervised_weight` is what the task's own loss is multiplied by, whatever its terms make of it.
+    """
     quantizer = _only(Quantizer, techniques.values())
     if quantizer is not None and not quantizer.max_code:
         quantizer = None
@@ -96,6 +100,7 @@ def recipe_of(techniques: dict[str, Level]) -> Recipe:
         curriculum=_only(Curriculum, techniques.values()),
         projections=_all(Projection, techniques),
         gate=_only(Gate, techniques.values()),
+        supervised_weight=supervised_weight,
     )
 
 

@@ -28,6 +28,7 @@ from kdrun.study.choice import LevelChoice, TaskChoice
 from kdrun.study.schema import Sections, Student, student_families
 from kdrun.tasks.contract import Data, ExternalTask, RunFailed, TrainingTask
 
+Responses = dict[str, float]
 DTYPE = np.dtype(np.float32)
 LONGEST_ERROR = 20_000
 # What a random stream of all roles begins with.
@@ -131,10 +132,13 @@ class _Setting:
         assert self.sections.model is not None
         return self.sections.model.build(self.task.inputs, self.task.heads, self.task.step_time, DTYPE)
 
-    def responses(self, last_loss: float, forward: Callable[[Any, frozenset[str]], Arrays]) -> dict[str, float]:
+    def responses(
+        self, last_loss: float, series: Series, forward: Callable[[Any, frozenset[str]], Arrays]
+    ) -> Responses:
         """Every response of the task."""
         training = self.task.training_responses(last_loss)
-        return {**training, **self.task.evaluate(forward, self.stream, DTYPE)}
+        counted = self.task.counted_responses(series.sums, series.last + 1)
+        return {**training, **counted, **self.task.evaluate(forward, self.stream, DTYPE)}
 
 
 def _train_teacher(run: Run, needed: tuple[Finished, ...]) -> _Trained:
@@ -162,9 +166,8 @@ def _train_student(run: Run, needed: tuple[Finished, ...]) -> _Trained:
     teachers = tuple(_teacher_model(finished) for finished in needed)
     network = setting.network()
     latent = _initial_latent(setting, student, network, teachers)
-    objective = Objective(
-        network, latent, setting.task.loss(), recipe_of(techniques(student)), teachers, setting.stream
-    )
+    recipe = recipe_of(techniques(student), student.supervised_weight)
+    objective = Objective(network, latent, setting.task.loss(), recipe, teachers, setting.stream)
     data = setting.task.training_data(setting.stream, DTYPE)
     return _train(setting, data, objective, student.optimizer, student.lr_schedule, student.epochs)  # type: ignore[attr-defined]
 
@@ -196,7 +199,7 @@ def _train(
     assert isinstance(schedule, LearningRateSchedule)
     series = Series.of(epochs)
     last = Trainer(objective, optimizer, schedule).train(data, epochs, series)
-    responses = setting.responses(last.supervised, objective.forward)
+    responses = setting.responses(last.supervised, series, objective.forward)
     return _Trained(responses, trained_arrays(objective.latent, objective.quantized), series.histories())
 
 

@@ -156,6 +156,8 @@ class Trainer:
         self._last_value = value
         series.add("loss", value)
         series.add(SUPERVISED, evaluation.supervised)
+        if batch.kind:
+            series.add(batch.kind, 1.0, count=True)
         snapshot = self._snapshot() if objective.recipe.gate is not None else None
         # Outputs are overwritten by the next forward pass, which may be the gate's: slots look at them before.
         objective.remember(evaluation, batch)
@@ -204,7 +206,7 @@ class Trainer:
         proposed = Candidate(objective.latent, lambda inputs, want: self._forward_as(present, inputs, want))
         accepted = gate.accept(before, proposed, batch, objective.contexts["gate"])
         self._set_flats(present)
-        series.add("blocked", 0.0 if accepted else 1.0, count=True)
+        _count_refusal(series, batch.kind, refused=not accepted)
         if not accepted:
             self._restore(snapshot)
 
@@ -235,6 +237,13 @@ class _Snapshot:
     memories: dict[str, dict[str, Array]]
     states: dict[str, dict[str, Array]]
     before: ParameterSet
+
+
+def _count_refusal(series: Series, kind: str, refused: bool) -> None:
+    """Count updates that the gate refused: all, and those on batches of a kind."""
+    series.add("blocked", float(refused), count=True)
+    if kind:
+        series.add(f"blocked_{kind}", float(refused), count=True)
 
 
 def _copied(arrays: dict[str, Array]) -> dict[str, Array]:

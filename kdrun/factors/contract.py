@@ -82,13 +82,15 @@ class Batch(NamedTuple):
     """Examples of one step: `inputs`, what the task's terms need by name, a loss mask, and identities of examples.
 
     inputs [T, B, D] or [B, D]; targets: named arrays, time-major like the outputs; mask [T, B] or None;
-    ids int64 [B] where examples come from a fixed set, else None.
+    ids int64 [B] where examples come from a fixed set, else None. `kind` names a batch that is of a kind of its own
+    (poisoned, say): such batches are counted, and those of them whose update a gate refuses.
     """
 
     inputs: Array
     targets: Arrays
     mask: Array | None = None
     ids: NDArray[np.int64] | None = None
+    kind: str = ""
 
     def shares(self, rows: int) -> Array:
         """What each row of the outputs counts for in a mean over all `rows`, T·B or B: float64 [rows], 1 in all."""
@@ -438,7 +440,12 @@ class Candidate:
 
 
 class Gate(Level):
-    """Slot 8: judges a proposed update. A refusal restores parameters, optimizer, `own` and `state` to the bit."""
+    """Slot 8: judges a proposed update. A refusal restores parameters, optimizer, `own` and `state` to the bit.
+
+    `want` names the outputs of student and teacher that it looks at.
+    """
+
+    want: ClassVar[frozenset[str]] = frozenset()
 
     def accept(self, before: Candidate, proposed: Candidate, batch: Batch, context: Context) -> bool:
         """True keeps the update. What a candidate's `forward` returns is valid until the next call of either."""

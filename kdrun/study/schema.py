@@ -88,6 +88,9 @@ class Student(Section):
 
     init: Literal["teacher", "random"] = Field(default="teacher", description="Where its first weights come from.")
     epochs: Epochs = Field(default=1500, description="Training steps.")
+    supervised_weight: Annotated[float, Field(ge=0, le=1e3)] = Field(
+        default=1.0, description="What the task's own loss is multiplied by."
+    )
 
 
 def student_families() -> dict[str, Family]:

@@ -115,6 +115,10 @@ class TrainingTask(Task):
     def training_responses(self, last_loss: float) -> Mapping[str, float]:
         """Responses that come from the loss of the last training step, before its update."""
 
+    def counted_responses(self, counts: Mapping[str, float], steps: int) -> Mapping[str, float]:
+        """Responses that come from what training counted in its `steps` steps, by name: batches of a kind, refusals."""
+        return {}
+
     @abstractmethod
     def evaluate(self, forward: Evaluate, stream: Callable[[str], Stream], dtype: DTypeLike) -> Mapping[str, float]:
         """Responses on data that is never used to train, to search or to pick a step."""
