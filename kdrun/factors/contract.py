@@ -288,11 +288,15 @@ class TermResult(NamedTuple):
 
 
 class Term(Level):
-    """Slot 3: one term of the loss. `want` and `teacher_want` name the outputs that it reads."""
+    """Slot 3: one term of the loss. `want` and `teacher_want` name the outputs that it reads.
+
+    `same_width` names those that it compares number by number, so that student and teacher must have as many.
+    """
 
     per_sample: ClassVar[bool] = True
     want: ClassVar[frozenset[str]] = frozenset()
     teacher_want: ClassVar[frozenset[str]] = frozenset()
+    same_width: ClassVar[frozenset[str]] = frozenset()
     hyper_names: ClassVar[tuple[str, ...]] = ()
 
     def weight(self, progress: Progress) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -102,7 +102,12 @@ class Readout:
 
 
 class ModelSpec(Named):
-    """The `model` section of a study: the sizes of one kind of network."""
+    """The `model` section of a study: the sizes of one kind of network.
+
+    `layers_shown` are the outputs that it has beside the heads that a task asks for.
+    """
+
+    layers_shown: ClassVar[frozenset[str]] = frozenset({"hidden"})
 
     @classmethod
     @abstractmethod

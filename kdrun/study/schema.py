@@ -16,6 +16,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     PrivateAttr,
     create_model,
+    model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
 
@@ -25,11 +26,12 @@ from kdrun.models.contract import ModelSpec
 from kdrun.study.choice import CellChoice, ComparatorChoice, LevelChoice, TaskChoice, inlined_schema
 from kdrun.study.claims import CLAIMS, HYPOTHESIS_CLAIMS, Claim, ClaimReader, Section
 from kdrun.study.factor import Factor, factors_schema
+from kdrun.study.fit import unequal_networks, unfit_levels
 from kdrun.study.paths import put, remove
 from kdrun.study.plain import plain
 from kdrun.study.selection import SHORTHAND, Design, FractionName
-from kdrun.study.wording import mistake, read_model, shown
-from kdrun.tasks.contract import Task
+from kdrun.study.wording import mistake, mistakes, read_model, shown
+from kdrun.tasks.contract import Task, TrainingTask
 
 MOST_EPOCHS = 10**7
 MOST_REPLICATES = 10**6
@@ -135,6 +137,20 @@ class Sections(Section):
     )
     teacher: Teacher | None = None
     student: Annotated[Student | None, _StudentReader()] = Field(default=None, description="How students are trained.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Sections:
+        """Refuse techniques that look at what the networks of the task do not give."""
+        if not isinstance(self.task, TrainingTask) or self.model is None or self.student is None:
+            return self
+        levels = {key: level for key, level in self.student if isinstance(level, Level)}
+        problems = [*unfit_levels(self.task, self.model, levels)]
+        teacher = self.teacher.model if self.teacher is not None else None
+        if teacher is not None and teacher != self.model:
+            problems += unequal_networks(self.model, teacher, self.student.init, levels)
+        if problems:
+            raise mistakes(problems)
+        return self
 
 
 class StandIn(Section):

@@ -26,6 +26,7 @@ class HiddenDistance(Term):
 
     want: ClassVar[frozenset[str]] = frozenset({"hidden"})
     teacher_want: ClassVar[frozenset[str]] = frozenset({"hidden"})
+    same_width: ClassVar[frozenset[str]] = frozenset({"hidden"})
 
     start: float
     end: float

@@ -19,6 +19,7 @@ class HiddenMse(Term):
     source: ClassVar[str] = "the source on valence weighting: its L_KD_feature, of the one hidden layer that a CfC has"
     want: ClassVar[frozenset[str]] = frozenset({"hidden"})
     teacher_want: ClassVar[frozenset[str]] = frozenset({"hidden"})
+    same_width: ClassVar[frozenset[str]] = frozenset({"hidden"})
 
     coefficient: float = Field(0.4, ge=0.0, le=1e3, description="λ2, its coefficient in the loss")
 

@@ -1,0 +1,55 @@
+"""Whether techniques, network and task of one treatment fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kdrun.factors.contract import Credit, Gate, Level, Term, Weighting
+from kdrun.models.contract import ModelSpec
+from kdrun.study.paths import Path
+from kdrun.study.wording import Problem, listed, shown
+from kdrun.tasks.contract import TrainingTask
+
+
+def unfit_levels(task: TrainingTask, model: ModelSpec, levels: dict[str, Level]) -> Iterator[Problem]:
+    """Levels of a student section, by key, that look at outputs which the task asks of no network."""
+    given = {*task.heads, *model.layers_shown}
+    for key, level in levels.items():
+        lacking = sorted(wanted(level) - given)
+        if lacking:
+            yield Problem(
+                ("student", key),
+                f"{shown(level.name)} needs {listed(lacking)}, which networks of the task {shown(task.name)} do not give; they"
+                f" give {listed(sorted(given))}",
+            )
+
+
+def wanted(level: Level) -> frozenset[str]:
+    """Every output of student or teacher that a level looks at."""
+    found: frozenset[str] = frozenset()
+    if isinstance(level, Term | Gate | Credit):
+        found |= level.want
+    if isinstance(level, Term | Weighting):
+        found |= level.teacher_want
+    return found
+
+
+def unequal_networks(model: ModelSpec, teacher: ModelSpec, init: str, levels: dict[str, Level]) -> Iterator[Problem]:
+    """What asks for a teacher that is like the student, where the teacher has another network."""
+    if init == "teacher":
+        path: Path = ("student", "init")
+        yield Problem(
+            path, "the student starts from its teacher's weights, but the teacher has another network; say random"
+        )
+    for key, level in levels.items():
+        if isinstance(level, Term) and "hidden" in level.same_width and width_of(model) != width_of(teacher):
+            yield Problem(
+                ("student", key),
+                f"{shown(level.name)} compares hidden values one by one, but the student has {width_of(model)} and"
+                f" the teacher {width_of(teacher)}",
+            )
+
+
+def width_of(model: ModelSpec) -> int | None:
+    """The number of hidden values that a network shows."""
+    return getattr(model, "hidden", None)
