@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from importlib import import_module
@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from kdrun.core.jit import holds_no_kernels
 from kdrun.engine.code import look_at_code
-from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_by, checked_techniques
+from kdrun.engine.combinations import (
+    Combination,
+    all_combinations,
+    checked_techniques,
+    defaults,
+    single_techniques,
+)
+from kdrun.engine.gradcheck import check, checked_by
 from kdrun.engine.local import Engine, processes, worker_count
 from kdrun.engine.probe import Probe
 from kdrun.engine.run import techniques
@@ -51,14 +58,23 @@ def open_results(folder: Path | str) -> Results:
 
 def check_all_gradients(tolerance: float = 1e-3) -> list[GradientCheck]:
     """Check every combination of every technique, task and network that there is."""
-    trained: list[type[TrainingTask]] = [Probe, *(cls for cls in tasks().values() if issubclass(cls, TrainingTask))]
-    combinations = [
-        combination
-        for task in trained
-        for cell in cells().values()
-        for combination in all_combinations(task.example(), cell.example())
-    ]
-    return list(check(combinations, tolerance))
+    return list(check(list(_every_combination()), tolerance))
+
+
+def _every_combination() -> Iterator[Combination]:
+    """Every two techniques together on one network, each by itself on the others; every task on every network.
+
+    Techniques meet on the tasks whose networks give most to look at.
+    """
+    found: list[type[TrainingTask]] = [Probe, *(cls for cls in tasks().values() if issubclass(cls, TrainingTask))]
+    trained = {frozenset(task.heads): task for task in reversed([cls.example() for cls in found])}
+    hosts = [task for heads, task in trained.items() if not any(heads < others for others in trained)]
+    for task in [cls.example() for cls in found]:
+        first, *others = [cell.example() for cell in cells().values() if task.has_time or not cell.needs_time]
+        is_host = task in hosts
+        yield from (all_combinations if is_host else defaults)(task, first)
+        for cell in others:
+            yield from (single_techniques if is_host else defaults)(task, cell)
 
 
 def check_gradients(

@@ -10,13 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 import numpy as np
 
 from kdrun.core.finite_differences import REACH, derivative_of, gradient_of, relative_error
 from kdrun.core.parameters import ParameterSet
 from kdrun.core.random import Stream
+from kdrun.engine.combinations import Combination
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import recipe_of
@@ -25,20 +25,10 @@ from kdrun.errors import KdrunError
 from kdrun.factors.contract import (
     Array,
     Batch,
-    Family,
-    GradientShape,
-    HyperParameter,
-    Level,
-    Penalty,
     Progress,
-    Quantizer,
-    Term,
-    Weighting,
 )
-from kdrun.factors.discover import families, levels
-from kdrun.models.contract import ModelSpec, Network
+from kdrun.models.contract import Network
 from kdrun.records import GradientCheck
-from kdrun.tasks.contract import TrainingTask
 
 DOUBLE_TOLERANCE = 1e-6
 SINGLE_TOLERANCE = 1e-3
@@ -47,82 +37,10 @@ NETWORK_STEP = 1e-2
 MASK_STEP = 1e-2
 KINK_MARGIN = 2 * REACH * MASK_STEP
 ENDS = {"start": Progress(0, 1), "end": Progress(1, 1)}
-CHECKED = (Quantizer, GradientShape, Term, HyperParameter, Weighting, Penalty)
 SEED = 1
 CANCELLATION = 1e-4
 TEACHERS = ("first", "second")
 MOST_POINTS = 200
-
-
-@dataclass(frozen=True)
-class Combination:
-    """What one pair of rows is about: a task's loss on a network, under some techniques (none: a float teacher)."""
-
-    task: TrainingTask
-    model: ModelSpec
-    techniques: Mapping[str, Level]
-
-    @property
-    def name(self) -> str:
-        """Such as `sine, cfc: ternary + smoothstep + trajectory`."""
-        parts = [_title(level) for _, level in sorted(self.techniques.items(), key=_quantizer_first)]
-        return f"{self.task.name}, {self.model.name}: {' + '.join(parts) or 'float teacher'}"
-
-
-def _quantizer_first(item: tuple[str, Level]) -> tuple[bool, str]:
-    family, level = item
-    return (not isinstance(level, Quantizer), family)
-
-
-def _title(level: Level) -> str:
-    """The name of a level, with the parameters that are not its defaults."""
-    changed = level.model_dump(exclude_defaults=True)
-    return level.name + (f"({', '.join(f'{key}={value}' for key, value in changed.items())})" if changed else "")
-
-
-def all_combinations(task: TrainingTask, model: ModelSpec) -> list[Combination]:
-    """The float teacher, and every combination of every level that takes part in gradients."""
-    taking_part = [family for family in families().values() if _takes_part(family)]
-    choices = [[(family.name, level) for level in _levels_of(family)] for family in taking_part]
-    combinations = [Combination(task, model, {})]
-    for chosen in itertools.product(*choices):
-        techniques = {family: level for family, level in chosen if level is not None}
-        if _meaningful(techniques):
-            combinations.append(Combination(task, model, techniques))
-    return combinations
-
-
-def checked_techniques(techniques: Mapping[str, Level]) -> dict[str, Level]:
-    """Those of a student's techniques that take part in gradients."""
-    return {family: level for family, level in techniques.items() if isinstance(level, CHECKED)}
-
-
-def _takes_part(family: Family) -> bool:
-    return issubclass(family.contract, CHECKED) and family.key == f"student.{family.name}"
-
-
-def _levels_of(family: Family) -> list[Level | None]:
-    found: list[Level | None] = [variant for level in levels(family.name).values() for variant in _variants(level)]
-    return found if family.default is not None else [None, *found]
-
-
-def _variants(level: type[Level]) -> Iterator[Level]:
-    """A level with its defaults, and once more for each level of a family that one of its parameters names."""
-    default = level()
-    yield default
-    for name, field in level.model_fields.items():
-        extra = field.json_schema_extra
-        family = extra.get("family") if isinstance(extra, dict) else None
-        for other in levels(str(family)) if family else ():
-            if other != getattr(default, name):
-                yield level(**{name: other})
-
-
-def _meaningful(techniques: Mapping[str, Level]) -> bool:
-    """A float network has no quantizer for a gradient to be shaped through: one shape stands for all of them."""
-    quantizer, shape = techniques.get("quantizer"), techniques.get("gradient")
-    is_float = isinstance(quantizer, Quantizer) and not quantizer.max_code
-    return not is_float or shape is None or shape.name == families()["gradient"].default
 
 
 def check(combinations: Sequence[Combination], single_tolerance: float = SINGLE_TOLERANCE) -> Iterator[GradientCheck]:
@@ -145,7 +63,7 @@ def compile_kernels(combinations: Sequence[Combination], dtype: str) -> None:
         latent = networks[0].initial_parameters(_compiling("student"), dtype)
         teachers = (TeacherModel(networks[1], latent.copy()),) * 2
         recipe = recipe_of(dict(combination.techniques))
-        objective = Objective(networks[0], latent, task.loss(), recipe, teachers, _compiling)
+        objective = Objective(networks[0], latent, combination.loss(), recipe, teachers, _compiling)
         objective.prepare(progress)
         objective.evaluate(task.training_data(_compiling, dtype).batch(0), progress)
         objective.finish(progress)
@@ -250,7 +168,7 @@ class _Problem:
 
     def objective(self, dtype: str) -> Objective:
         """The combination at the problem's point, quantized, in one precision."""
-        loss, teachers = self.combination.task.loss(), tuple(self._teacher(name, dtype) for name in TEACHERS)
+        loss, teachers = self.combination.loss(), tuple(self._teacher(name, dtype) for name in TEACHERS)
         latent = ParameterSet.of(self.values, dtype)
         objective = Objective(self.network(dtype), latent, loss, self.recipe, teachers, self.stream)
         for name, own in objective.own.items():

@@ -24,6 +24,8 @@ class Cfc(ModelSpec):
     name: ClassVar[str] = "cfc"
     source: ClassVar[str] = "Hasani et al., Closed-form continuous-time neural networks, 2022 (arXiv 2106.13898)"
 
+    needs_time: ClassVar[bool] = True
+
     hidden: int = Field(16, ge=1, le=4096, strict=True, description="number of hidden units")
 
     @classmethod

@@ -104,9 +104,11 @@ class Readout:
 class ModelSpec(Named):
     """The `model` section of a study: the sizes of one kind of network.
 
-    `layers_shown` are the outputs that it has beside the heads that a task asks for.
+    `layers_shown` are the outputs that it has beside the heads that a task asks for; one that `needs_time` runs over
+    sequences alone.
     """
 
+    needs_time: ClassVar[bool] = False
     layers_shown: ClassVar[frozenset[str]] = frozenset({"hidden"})
 
     @classmethod

@@ -11,6 +11,15 @@ from kdrun.study.wording import Problem, listed, shown
 from kdrun.tasks.contract import TrainingTask
 
 
+def unfit_network(task: TrainingTask, model: ModelSpec) -> Iterator[Problem]:
+    """A network that runs over time, for inputs that have none."""
+    if model.needs_time and not task.has_time:
+        text = (
+            f"the cell {shown(model.name)} runs over sequences, but the task {shown(task.name)} gives single examples"
+        )
+        yield Problem(("model",), f"{text}; choose another cell, or set the task to sequences")
+
+
 def unfit_levels(task: TrainingTask, model: ModelSpec, levels: dict[str, Level]) -> Iterator[Problem]:
     """Levels of a student section, by key, that look at outputs which the task asks of no network."""
     given = {*task.heads, *model.layers_shown}
@@ -19,8 +28,8 @@ def unfit_levels(task: TrainingTask, model: ModelSpec, levels: dict[str, Level])
         if lacking:
             yield Problem(
                 ("student", key),
-                f"{shown(level.name)} needs {listed(lacking)}, which networks of the task {shown(task.name)} do not give; they"
-                f" give {listed(sorted(given))}",
+                f"{shown(level.name)} needs {listed(lacking)}, which networks of the task {shown(task.name)} do not"
+                f" give; they give {listed(sorted(given))}",
             )
 
 

@@ -26,11 +26,11 @@ from kdrun.models.contract import ModelSpec
 from kdrun.study.choice import CellChoice, ComparatorChoice, LevelChoice, TaskChoice, inlined_schema
 from kdrun.study.claims import CLAIMS, HYPOTHESIS_CLAIMS, Claim, ClaimReader, Section
 from kdrun.study.factor import Factor, factors_schema
-from kdrun.study.fit import unequal_networks, unfit_levels
+from kdrun.study.fit import unequal_networks, unfit_levels, unfit_network
 from kdrun.study.paths import put, remove
 from kdrun.study.plain import plain
 from kdrun.study.selection import SHORTHAND, Design, FractionName
-from kdrun.study.wording import mistake, mistakes, read_model, shown
+from kdrun.study.wording import Problem, mistake, mistakes, read_model, shown
 from kdrun.tasks.contract import Task, TrainingTask
 
 MOST_EPOCHS = 10**7
@@ -141,16 +141,21 @@ class Sections(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> Sections:
         """Refuse techniques that look at what the networks of the task do not give."""
-        if not isinstance(self.task, TrainingTask) or self.model is None or self.student is None:
-            return self
-        levels = {key: level for key, level in self.student if isinstance(level, Level)}
-        problems = [*unfit_levels(self.task, self.model, levels)]
-        teacher = self.teacher.model if self.teacher is not None else None
-        if teacher is not None and teacher != self.model:
-            problems += unequal_networks(self.model, teacher, self.student.init, levels)
-        if problems:
-            raise mistakes(problems)
+        if isinstance(self.task, TrainingTask) and self.model is not None:
+            problems = [*unfit_network(self.task, self.model), *self._unfit_student(self.task, self.model)]
+            if problems:
+                raise mistakes(problems)
         return self
+
+    def _unfit_student(self, task: TrainingTask, model: ModelSpec) -> list[Problem]:
+        if self.student is None:
+            return []
+        levels = {key: level for key, level in self.student if isinstance(level, Level)}
+        problems = [*unfit_levels(task, model, levels)]
+        teacher = self.teacher.model if self.teacher is not None else None
+        if teacher is not None and teacher != model:
+            problems += unequal_networks(model, teacher, self.student.init, levels)
+        return problems
 
 
 class StandIn(Section):

@@ -83,6 +83,11 @@ class TrainingTask(Task):
         return {"prediction": self.outputs}
 
     @property
+    def has_time(self) -> bool:
+        """Whether inputs are sequences [T, B, D], or examples [B, D] without time."""
+        return True
+
+    @property
     def step_time(self) -> float:
         """Time between two steps of a sequence, for cells that know time."""
         return 1.0

@@ -81,6 +81,11 @@ class Digits(TrainingTask):
         return CLASSES
 
     @property
+    def has_time(self) -> bool:
+        """Row by row."""
+        return self.layout == "rows"
+
+    @property
     def heads(self) -> Mapping[str, int]:
         """Logits."""
         return {"logits": CLASSES}
