@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdrun.core.elementary import exp, sigmoid, tanh
+from kdrun.core.elementary import exp, nearest_integer, sigmoid, tanh
 from kdrun.core.jit import inlined, kernel
 from kdrun.core.matmul import add_outer_product, product_from_row, product_from_rows
 from kdrun.core.tile import load_tile, store_tile, transposed
@@ -138,10 +138,19 @@ def _put_inputs(x, first, rows, operands, place, units):
 
 
 @inlined
-def _step(operands, first, after, batch, w_rows, b_row, decay, gates, hidden, row):
+def on_grid(v, grid):
+    """v rounded to the nearest multiple of 1/grid, ties to even; for |v|·grid ≤ 2²¹.
+
+    Its gradient is taken to be 1 (straight through): where |v| ≤ 1 nothing is clipped.
+    """
+    return nearest_integer(v * splat_like(grid, v)) / splat_like(grid, v)
+
+
+@inlined
+def _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, hidden, row):
     """One step of a batch from its operands at row `first`: states go to `hidden`, and to the operands at `after`.
 
-    `row` is where the batch begins in `gates` and `hidden`.
+    `row` is where the batch begins in `gates` and `hidden`. States are rounded where `grid` is not 0.
     """
     units = decay.size
     one = splat_like(1.0, decay)
@@ -152,6 +161,8 @@ def _step(operands, first, after, batch, w_rows, b_row, decay, gates, hidden, ro
             candidate = tanh(load(gates, (row + b, units + unit)))
             kept = (one - gate) * (load(decay, unit) * load(operands, (first + b, unit)))
             state = fma(gate, candidate, kept)
+            if grid:
+                state = on_grid(state, grid)
             store(gates, (row + b, unit), gate)
             store(gates, (row + b, units + unit), candidate)
             store(hidden, (row + b, unit), state)
@@ -159,7 +170,7 @@ def _step(operands, first, after, batch, w_rows, b_row, decay, gates, hidden, ro
 
 
 @inlined
-def cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y):
+def cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, hidden, y):
     """Run the cell over a batch of sequences, from a state of zero, and read its states out.
 
     Equation
@@ -167,6 +178,7 @@ def cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidde
         h_t = (1 − g_t)·decay·h_{t−1} + g_t·c_t      y_t = h_t·W_o + b_o
     Parameters
         x [T, B, D]. w_rows [P+D, 2P], b_row [1, 2P], out_rows [O, P] as packed. decay [P]. b_out [O].
+        grid: each h_t, which lies in (−1, 1), is rounded to a multiple of 1/grid as soon as it is there; 0: it is not.
         operands [(T+1)·B, S], S ≥ P+D: row t·B+b is u_t, so the first B rows of hidden units must be zero.
         gates [T·B, 2P]: g_t, then c_t. hidden [T·B, P]: h_t. y [T·B, O], or [0, O] where no output is wanted.
         The last four are overwritten.
@@ -179,7 +191,7 @@ def cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidde
     _put_inputs(x.reshape(steps * batch, inputs), 0, steps * batch, operands, 0, decay.size)
     for t in range(steps):
         first = t * batch
-        _step(operands, first, first + batch, batch, w_rows, b_row, decay, gates, hidden, first)
+        _step(operands, first, first + batch, batch, w_rows, b_row, decay, grid, gates, hidden, first)
     _read_out(hidden, out_rows, b_out, y)
 
 
@@ -277,12 +289,12 @@ def cfc_backward(
 
 @kernel
 def network_forward(
-    x, w, b, tau, w_out, b_out, dt, w_rows, b_row, out_rows, decay, operands, gates, hidden, y
+    x, w, b, tau, w_out, b_out, dt, grid, w_rows, b_row, out_rows, decay, operands, gates, hidden, y
 ):  # fmt: skip
     """The whole forward pass in one call: decay, layout and cell; see there for equations and shapes."""
     decay_forward(tau, dt, decay)
     pack_weights(w, b, w_out, tau.size, w_rows, b_row, out_rows)
-    cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y)
+    cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, hidden, y)
 
 
 @kernel
@@ -301,7 +313,7 @@ def network_backward(
 
 
 @inlined
-def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y):
+def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, hidden, y):
     """Σ (y − target)² over all steps, samples and outputs, in that order; infinity as soon as it exceeds `bound`."""
     steps, batch, inputs = x.shape
     rows, units = x.reshape(steps * batch, inputs), decay.size
@@ -310,7 +322,7 @@ def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out
     for t in range(steps):
         first = t % 2 * batch
         _put_inputs(rows, t * batch, batch, operands, first, units)
-        _step(operands, first, batch - first, batch, w_rows, b_row, decay, gates, hidden, 0)
+        _step(operands, first, batch - first, batch, w_rows, b_row, decay, grid, gates, hidden, 0)
         _read_out(hidden, out_rows, b_out, y)
         for b in range(batch):
             for o in range(b_out.size):
@@ -323,8 +335,8 @@ def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out
 
 @kernel
 def errors_of_values(
-    values, bound, changed, row, column, x, target, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y,
-    errors,
+    values, bound, changed, row, column, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates,
+    hidden, y, errors,
 ):  # fmt: skip
     """Squared errors of a network with each of several values in the place of one weight, which is put back.
 
@@ -333,13 +345,13 @@ def errors_of_values(
     Parameters
         values [V]. bound: number; an error beyond it is given as infinity, and its sequences are not run to their end.
         changed: the one of w_rows and out_rows that holds the weight. row, column: its place there.
-        x [T, B, D], target [T, B, O]. w_rows, b_row, decay, out_rows, b_out: the network, as packed.
+        x [T, B, D], target [T, B, O]. w_rows, b_row, decay, out_rows, b_out, grid: the network, as packed.
         operands [2B, S], gates [B, 2P], hidden [B, P], y [B, O]: working space of two steps. errors [V]: overwritten.
     """
     present = changed[row, column]
     for v in range(values.size):
         changed[row, column] = values[v]
         errors[v] = _squared_error_up_to(
-            bound, x, target, w_rows, b_row, decay, out_rows, b_out, operands, gates, hidden, y
+            bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, hidden, y
         )
     changed[row, column] = present

@@ -7,6 +7,7 @@ gradients.
 
 from __future__ import annotations
 
+from kdrun.core.cfc import on_grid
 from kdrun.core.elementary import tanh
 from kdrun.core.jit import kernel
 from kdrun.core.matmul import add_outer_product, product_from_row, product_from_rows
@@ -76,11 +77,12 @@ def dense_input_backward(dout, w_rows, w_back, dx):
 
 
 @kernel
-def tanh_inplace(h):
-    """h ← tanh h, elementwise over [N, P]."""
+def tanh_inplace(h, grid):
+    """h ← tanh h, elementwise over [N, P]; rounded to a multiple of 1/grid where grid is not 0."""
     for row in range(h.shape[0]):
         for column in range(0, h.shape[1], LANES):
-            store(h, (row, column), tanh(load(h, (row, column))))
+            value = tanh(load(h, (row, column)))
+            store(h, (row, column), on_grid(value, grid) if grid else value)
 
 
 @kernel

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kdrun.factors.contract import (
+    Activations,
     Family,
     GradientShape,
     HyperParameter,
@@ -27,7 +28,7 @@ from kdrun.models.contract import ModelSpec
 from kdrun.study.fit import wanted
 from kdrun.tasks.contract import TrainingTask
 
-CHECKED = (Quantizer, GradientShape, Term, HyperParameter, Weighting, Penalty)
+CHECKED = (Activations, Quantizer, GradientShape, Term, HyperParameter, Weighting, Penalty)
 Choice = Level | None
 
 

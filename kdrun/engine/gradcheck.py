@@ -39,6 +39,8 @@ KINK_MARGIN = 2 * REACH * MASK_STEP
 ENDS = {"start": Progress(0, 1), "end": Progress(1, 1)}
 SEED = 1
 CANCELLATION = 1e-4
+# Hidden values are rounded so finely that rounding is the identity that gradients take it for.
+FINE_GRID = {"float32": 2**21, "float64": 2**40}
 TEACHERS = ("first", "second")
 MOST_POINTS = 200
 
@@ -171,6 +173,8 @@ class _Problem:
         loss, teachers = self.combination.loss(), tuple(self._teacher(name, dtype) for name in TEACHERS)
         latent = ParameterSet.of(self.values, dtype)
         objective = Objective(self.network(dtype), latent, loss, self.recipe, teachers, self.stream)
+        if self.recipe.activations is not None:
+            objective.network.grid = FINE_GRID[dtype]
         for name, own in objective.own.items():
             _shake(own, self.stream(f"own/{name}"))
         if objective.quantized is not None:

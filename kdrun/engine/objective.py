@@ -94,6 +94,7 @@ class Objective:
         stream: Callable[[str], Stream],
     ) -> None:
         self.network, self.latent, self.recipe, self.teachers = network, latent, recipe, teachers
+        self.network.grid = recipe.grid
         self._latent_arrays = dict(latent)
         self._quantize_by(recipe)
         self.terms: dict[str, Term] = {SUPERVISED: loss, **recipe.terms}

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from kdrun.errors import UsageError
 from kdrun.factors.contract import (
+    Activations,
     Credit,
     Curriculum,
     Gate,
@@ -44,7 +45,13 @@ class Recipe:
     curriculum: Curriculum | None = None
     projections: dict[str, Projection] = field(default_factory=dict)
     gate: Gate | None = None
+    activations: Activations | None = None
     supervised_weight: float = 1.0
+
+    @property
+    def grid(self) -> int:
+        """What hidden values are rounded by; 0 for not at all."""
+        return self.activations.grid if self.activations is not None else 0
 
     @cached_property
     def slots(self) -> dict[str, Level]:
@@ -100,6 +107,7 @@ def recipe_of(techniques: dict[str, Level], supervised_weight: float = 1.0) -> R
         curriculum=_only(Curriculum, techniques.values()),
         projections=_all(Projection, techniques),
         gate=_only(Gate, techniques.values()),
+        activations=_only(Activations, techniques.values()),
         supervised_weight=supervised_weight,
     )
 

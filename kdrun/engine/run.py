@@ -211,7 +211,9 @@ def _make_comparator(run: Run, needed: tuple[Finished, ...]) -> _Trained:
     network, source = setting.network(), needed[0].outcome.parameters
     latent = ParameterSet({name: tensor.shape for name, tensor in network.tensors.items()}, DTYPE)
     latent.assign({name: source[name] for name in latent})
-    quantized = _quantized(setting.sections.student, network, latent, source)
+    recipe = recipe_of(techniques(setting.sections.student))
+    network.grid = recipe.grid
+    quantized = _quantized(recipe, network, latent, source)
     batch = setting.task.calibration_batch(setting.stream, DTYPE)
     coded = Coded(network, quantized, setting.task.loss(), batch)
     series = comparator.refine(coded)
@@ -223,9 +225,8 @@ def _make_comparator(run: Run, needed: tuple[Finished, ...]) -> _Trained:
     return _Trained(responses, trained_arrays(latent, quantized), history)
 
 
-def _quantized(student: Student, network: Network, latent: ParameterSet, source: Arrays) -> QuantizedParameters:
+def _quantized(recipe: Recipe, network: Network, latent: ParameterSet, source: Arrays) -> QuantizedParameters:
     """The source's own codes and scales where it has them, else those of its weights quantized as they are."""
-    recipe = recipe_of(techniques(student))
     if recipe.quantizer is None or recipe.granularity is None:
         raise ValueError("a comparator changes codes, but the student's quantizer is float, which has none")
     quantized = QuantizedParameters(network, latent, recipe.quantizer, recipe.granularity)

@@ -27,6 +27,7 @@ def forward_of(run: Run, parameters: Arrays) -> Evaluate:
         raise ValueError(f"{run.title}: there is no trained network")
     network = sections.model.build(task.inputs, task.heads, task.step_time, DTYPE)
     recipe = Recipe() if sections.student is None else recipe_of(techniques(sections.student))
+    network.grid = recipe.grid
     weights = _weights(network, recipe, parameters)
 
     def forward(inputs: Array, want: frozenset[str]) -> Arrays:

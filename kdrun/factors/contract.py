@@ -6,7 +6,7 @@ nothing.
 
     0 batch      `Curriculum`      which examples the step sees
     1 quantize   `Quantizer`       latent weights -> effective weights, with `Granularity`, `QuantizationSchedule`
-    2 forward    the network       effective weights, inputs -> named outputs
+    2 forward    the network       effective weights, inputs -> named outputs; `Activations` rounds what is hidden
     3 terms      `Term`            outputs -> value per sample, gradients; `HyperParameter` feeds them; `Penalty`
       weighting  `Weighting`       a weight per sample
     4 credit     `Credit`          gradients of outputs -> gradients of effective weights (default: backpropagation)
@@ -247,6 +247,15 @@ class Quantizer(Level):
 
     def project_inplace(self, w_latent: Array, stored: Arrays, progress: Progress) -> None:
         """Slot 7: put weights and stored scales back where they must be (a floor, a proximal step)."""
+
+
+class Activations(Level):
+    """Slot 2: how the student rounds its hidden values, inside its passes. Gradients take it for the identity."""
+
+    @property
+    def grid(self) -> int:
+        """Hidden values, in [−1, 1], become multiples of 1/grid."""
+        raise NotImplementedError
 
 
 class QuantizationSchedule(Level):

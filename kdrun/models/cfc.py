@@ -95,7 +95,7 @@ class CfcNetwork(Network):
         space = self._space(inputs)
         network_forward(
             inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], self.step_time,
-            self._w_rows, self._b_row, self._out_rows, self._decay,
+            self.grid, self._w_rows, self._b_row, self._out_rows, self._decay,
             space.operands, space.gates, space.hidden, space.no_y if want.isdisjoint(self.readout.names) else space.y,
         )  # fmt: skip
         outputs = self.readout.split(space.columns, want)
@@ -162,7 +162,8 @@ class _CfcPricing:
         errors = np.empty(values.size)
         errors_of_values(
             values, bound, *self._place(tensor, row, column), self._inputs, self._target,
-            self._w_rows, self._b_row, self._decay, self._out_rows, self._b_out, *self._space, errors,
+            self._w_rows, self._b_row, self._decay, self._out_rows, self._b_out, self._network.grid, *self._space,
+            errors,
         )  # fmt: skip
         return errors
 

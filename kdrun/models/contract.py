@@ -42,7 +42,13 @@ class Pricing(Protocol):
 
 
 class Network(ABC):
-    """A network of one architecture and dtype."""
+    """A network of one architecture and dtype.
+
+    Hidden values lie in [−1, 1]; where `grid` is not 0 they are multiples of 1/grid, in forward passes. Backward passes
+    take the rounding for the identity.
+    """
+
+    grid: int = 0
 
     tensors: Mapping[str, Tensor]
     outputs: Mapping[str, tuple[int, ...]]

@@ -99,7 +99,7 @@ class MlpNetwork(Network):
         space, x = self._space(inputs), inputs.reshape(-1, inputs.shape[-1])
         for layer, value in zip(self.layers[:-1], space.values, strict=False):
             dense_forward(x, weights[layer.weight], weights[layer.bias], layer.w_rows, layer.b_row, value)
-            tanh_inplace(value)
+            tanh_inplace(value, self.grid)
             x = value
         outputs: dict[str, Array] = {}
         if not want.isdisjoint(self.readout.names):

@@ -166,7 +166,7 @@ def _comparators(study: Study, first: Treatment, sources: dict[str, tuple[int, .
 
 def _quantizer_of(student: Mapping[str, Any]) -> dict[str, Any]:
     """What a comparator reads of the student section: it quantizes, but trains nothing."""
-    return {key: value for key, value in student.items() if key == "quantizer"}
+    return {key: value for key, value in student.items() if key in ("activations", "quantizer")}
 
 
 def study_digest(study: Study) -> str:

@@ -116,7 +116,7 @@ class KernelCell:
         """Outputs [T, B, O] and the hidden states [T, B, H] of the true units."""
         self.pack()
         cfc_forward(
-            x, self.w_rows, self.b_row, self.decay, self.out_rows, self.weights["b_out"],
+            x, self.w_rows, self.b_row, self.decay, self.out_rows, self.weights["b_out"], 0,
             self.operands, self.gates, self.hidden, self.y,
         )  # fmt: skip
         sizes = self.sizes
