@@ -96,11 +96,11 @@ def draw(material: Material) -> Drawing | None:
     if name is None:
         return None
     losses = Losses(analysis.runs[analysis.runs["kind"] != "comparator"], history, name)
-    panels = [*_teacher_panels(analysis, losses), *_treatment_panels(analysis, losses)]
+    panels = [*_teacher_panels(analysis, losses), *treatment_panels(analysis, losses)]
     if not panels:
         return None
     scale: ScaleName = "log10" if losses.positive else "linear"
-    page = _page(panels, scale, f"{SERIES[name]} ({'log' if scale == 'log10' else 'linear'} scale)")
+    page = page_of(panels, scale, f"{SERIES[name]} ({'log' if scale == 'log10' else 'linear'} scale)")
     return Drawing("learning_curves", "Learning curves", _caption(losses, name, panels), page.figure)
 
 
@@ -121,7 +121,7 @@ def _levels(levels: dict[str, str], named: bool = False) -> str:
     return " · ".join(parts)
 
 
-def _treatment_panels(analysis: Analysis, losses: Losses) -> list[Panel]:
+def treatment_panels(analysis: Analysis, losses: Losses) -> list[Panel]:
     """Treatments that differ in the first factors share a panel; of too many treatments a few stand for all."""
     rows = losses.runs[losses.known & (losses.runs["kind"] == "treatment")]
     by_number: dict[Any, np.ndarray] = {
@@ -172,7 +172,8 @@ def _few(
     return Panel(f"{len(curves)} of {len(treatments)} treatments", tuple(curves))
 
 
-def _page(panels: list[Panel], scale: ScaleName, label: str) -> Page:
+def page_of(panels: list[Panel], scale: ScaleName, label: str) -> Page:
+    """Panels side by side, on one scale, with a legend below."""
     curves = [curve for panel in panels for curve in panel.curves]
     y = np.concatenate([to_analysis(part, scale) for curve in curves for part in (curve.low, curve.high)])
     low, high = limits(scale, y)
@@ -201,7 +202,9 @@ def _page(panels: list[Panel], scale: ScaleName, label: str) -> Page:
         below_label(axes, page.width, "Epoch")
     side_label(page, EDGE + above, bottom - EDGE - above - 0.5, label)
     top = bottom
-    for title, (styles, names) in zip(("Teachers", "Students"), legends, strict=False):
+    for title, (styles, names) in zip(("Teachers", "Students"), legends, strict=True):
+        if not names:
+            continue
         page.text(EDGE, top, title, TICK)
         page.legend(top + 0.02, [sample(**line_style(style)) for style in styles], names, left + 0.25)
         top += _legend_room(names, left)
@@ -237,11 +240,16 @@ def _lines(axes: Axes, panel: Panel, scale: ScaleName) -> None:
     x_axis(axes, scale_ticks("linear", *axes.get_xlim(), max(2, int(width / 0.5))))
 
 
-def _caption(losses: Losses, name: str, panels: list[Panel]) -> str:
+def over_replicates(losses: Losses) -> str:
+    """What lines and bands are, in words."""
     replicates = losses.runs["replicate"][losses.known].nunique()
     which = "the first " if replicates < losses.runs["replicate"].nunique() else ""
     over = f"median over {which}{replicates} replicates, bands from the least to the largest"
-    text = f"{SERIES[name]} by epoch, {over if replicates > 1 else 'one replicate'}."
+    return over if replicates > 1 else "one replicate"
+
+
+def _caption(losses: Losses, name: str, panels: list[Panel]) -> str:
+    text = f"{SERIES[name]} by epoch, {over_replicates(losses)}."
     if name == "loss":
         text += (
             " It is the whole loss that training lowers, so that of distilled students holds their distillation terms:"

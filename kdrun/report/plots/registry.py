@@ -14,6 +14,7 @@ from kdrun.report.plots import (
     main_effects,
     pareto,
     prediction,
+    series,
 )
 from kdrun.report.plots.picture import Drawing, Material, Picture, Shown
 from kdrun.report.plots.style import styled, svg_bytes
@@ -45,3 +46,4 @@ def drawings(material: Material) -> Iterator[Drawing]:
         drawing = draw(material)
         if drawing is not None:
             yield drawing
+    yield from series.drawings(material)

@@ -1,0 +1,24 @@
+"""What techniques have recorded of themselves during training: temperatures, weights, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kdrun.report.plots.learning_curves import SERIES, Losses, over_replicates, page_of, treatment_panels
+from kdrun.report.plots.picture import Drawing, Material
+from kdrun.report.plots.style import human
+
+MOST_SERIES = 6
+
+
+def drawings(material: Material) -> Iterator[Drawing]:
+    """A picture for each series that is no loss: the treatments that have it, lines and bands as of learning curves."""
+    analysis, history = material.analysis, material.history
+    treatments = analysis.runs[analysis.runs["kind"] == "treatment"]
+    names = sorted(set(history["name"]) - SERIES.keys())
+    for name in names[:MOST_SERIES]:
+        found = Losses(treatments, history, name)
+        panels = treatment_panels(analysis, found)
+        if panels:
+            figure = page_of(panels, "linear", human(name)).figure
+            yield Drawing(f"series_{name}", human(name), f"{human(name)} by epoch, {over_replicates(found)}.", figure)
