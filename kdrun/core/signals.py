@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from kdrun.core.elementary import sin
 from kdrun.core.jit import inlined, kernel
 from kdrun.core.vector import LANES, load_part, splat_like, store_part
@@ -118,3 +120,28 @@ def lorenz_orbits(starts, dt, burn_in, every, orbits):
             store_part(orbits, (t, 0, n), x, count)
             store_part(orbits, (t, 1, n), y, count)
             store_part(orbits, (t, 2, n), z, count)
+
+
+@kernel
+def standardise(values, known, out):
+    """Values in standard deviations from the mean, both of the first `known` values alone.
+
+    Equation
+        mean = (1/k) Σ_i values[i]     deviation = √((1/k) Σ_i (values[i] − mean)²)     out = (values − mean)/deviation
+        The sums run over i < k = known, in order.
+    Parameters
+        values, float64 [n]. known: integer, 1 ≤ known ≤ n. out, float64 [n], overwritten.
+    Errors
+        None here: where the known values are equal, or too large for their squares, `out` is not finite.
+    """
+    total = 0.0
+    for i in range(known):
+        total += values[i]
+    mean = total / known
+    squares = 0.0
+    for i in range(known):
+        distance = values[i] - mean
+        squares += distance * distance
+    deviation = np.sqrt(squares / known)
+    for i in range(values.size):
+        out[i] = (values[i] - mean) / deviation

@@ -46,8 +46,9 @@ class Copy(TrainingTask):
 
     symbols: int = Field(8, ge=1, le=10_000, strict=True, description="signs to remember")
     blanks: int = Field(20, ge=0, le=100_000, strict=True, description="steps between the last sign and the recall")
-    sequences: int = Field(10, ge=1, le=100_000, strict=True, description="B, sequences drawn in each epoch")
-    dt: float = Field(0.1, gt=0, le=100, description="time between two steps, for cells that know time")
+    sequences: int = Field(64, ge=1, le=100_000, strict=True, description="B, sequences drawn in each epoch")
+    # With steps as long as a CfC's first time constants nothing would be left of a sign when it is asked for.
+    dt: float = Field(0.01, gt=0, le=100, description="time between two steps, for cells that know time")
     eval: CopyEvaluation = CopyEvaluation()
 
     @classmethod

@@ -114,7 +114,7 @@ class OneStepAhead(TrainingTask):
 
     def _batch(self, phases: Array, steps: int, dtype: DTypeLike) -> Batch:
         """Signals of the given phases [B, ...]."""
-        return _batch_of(self.signals(phases[np.newaxis], steps, dtype)[0])
+        return batch_of(self.signals(phases[np.newaxis], steps, dtype)[0])
 
 
 def mean_squared_error(prediction: Array, target: Array) -> float:
@@ -124,7 +124,7 @@ def mean_squared_error(prediction: Array, target: Array) -> float:
     return float(2.0 * mean_of(value))
 
 
-def _batch_of(signal: Array) -> Batch:
+def batch_of(signal: Array) -> Batch:
     """Inputs and targets [T, B, O] are one signal [T+1, B, O], a step apart."""
     return Batch(signal[:-1], {"y": signal[1:]})
 
@@ -161,5 +161,5 @@ class _DrawnSignals:
         if not 0 <= place < len(self._batches):
             self._first, place = step, 0
             phases = self._task.drawn_phases(self._stream, step, self._ahead, self._dtype)
-            self._batches = [_batch_of(signal) for signal in self._task.signals(phases, self._task.steps, self._dtype)]
+            self._batches = [batch_of(signal) for signal in self._task.signals(phases, self._task.steps, self._dtype)]
         return self._batches[place]

@@ -43,8 +43,8 @@ def test_only_the_repeated_signs_count():
 def test_the_default_is_eight_signs_twenty_blanks_and_eight_to_repeat():
     """36 steps."""
     batch = Copy().training_data(stream, "float32").batch(0)
-    assert batch.inputs.shape == (36, 10, 2)
-    assert batch.mask.sum() == 80
+    assert batch.inputs.shape == (36, 64, 2)
+    assert batch.mask.sum() == 8 * 64
 
 
 def test_signs_are_fair_and_independent_of_each_other():
