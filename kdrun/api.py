@@ -228,8 +228,8 @@ def _done(
     with workers as engine:
         if todo.runs:
             _prepare_reports()
-            checks = _passed(check_gradients(study, listener, engine.executor))
             look_at_code(engine.executor, study.task, todo.runs, study.folder)
+            checks = _passed(check_gradients(study, listener, engine.executor))
             prepare_folder(folder, study, fresh)
             carry_out(engine, found(), todo.runs, checks, sources, listener)
         if not _asks_to_repeat(found()):

@@ -11,6 +11,7 @@ from statistics import fmean
 
 import pandas as pd
 
+from kdrun.engine.code import missing_files
 from kdrun.engine.local import worker_count
 from kdrun.errors import UsageError
 from kdrun.folder import refuse_unfit
@@ -66,6 +67,7 @@ def outlook_of(
         *_pilot_warnings(known, layout, piloted),
         *_shared_warning(layout, piloted),
         *_folder_warning(folder),
+        *_file_warning(planned),
     ]
     return Outlook(
         plan=planned,
@@ -198,6 +200,12 @@ def _words(study: Study) -> tuple[Word, ...]:
     if not study.design.is_fraction or study.design.is_screening:
         return ()
     return tuple(defining_relation(signs_of(study.design, study.factors)))
+
+
+def _file_warning(planned: Plan) -> list[str]:
+    study = planned.study
+    lacking = missing_files(study.task, (part.spec["task"] for part in planned.parts), study.folder)
+    return [] if lacking is None else [f"kdrun factorial would refuse this study: {lacking}"]
 
 
 def _folder_warning(folder: Path) -> list[str]:

@@ -1,9 +1,9 @@
-"""The user's own code of a study, looked for before its first run."""
+"""The user's own code and files of a study, looked for before its first run."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,13 @@ from kdrun.tasks.contract import ExternalTask, RunFailed, Task
 
 
 def look_at_code(executor: Executor, task: Task, runs: Sequence[Run], folder: Path) -> None:
-    """Have a worker find the user's own code, so that runs without it are refused before the first one.
+    """Have a worker find the user's own code and files, so that runs without them are refused before the first one.
 
     `task` is the study's, `folder` where it stands. UsageError says what is missing.
     """
-    if not isinstance(task, ExternalTask):
+    if not _needs_something(task):
         return
-    tasks = {_code_of(run): run.spec["task"] for run in runs}
-    for spec in tasks.values():
+    for spec in _distinct(run.spec["task"] for run in runs):
         try:
             results_of(executor, look, [(spec, str(folder))])
         except RunFailed as error:
@@ -37,15 +36,33 @@ def look_at_code(executor: Executor, task: Task, runs: Sequence[Run], folder: Pa
             ) from None
 
 
-def _code_of(run: Run) -> str:
-    """What code a run is of, whatever its parameters."""
-    return canonical({key: value for key, value in run.spec["task"].items() if key not in ("params", "timeout")})
+def missing_files(task: Task, specs: Iterable[Mapping[str, Any]], folder: Path) -> str | None:
+    """What tasks that train networks lack, seen from this process; None where nothing, or nobody knows but a worker."""
+    if isinstance(task, ExternalTask) or not _needs_something(task):
+        return None
+    for spec in _distinct(specs):
+        try:
+            look(spec, str(folder))
+        except RunFailed as error:
+            return str(error)
+    return None
+
+
+def _needs_something(task: Task) -> bool:
+    return type(task).look is not Task.look
+
+
+def _distinct(specs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The tasks of some runs, one of those that differ in parameters of the user's code alone."""
+    return list(
+        {canonical({k: v for k, v in spec.items() if k not in ("params", "timeout")}): spec for spec in specs}.values()
+    )
 
 
 def look(task: Mapping[str, Any], folder: str) -> None:
-    """Find the user's own code of a task, without a run; `RunFailed` says why it cannot be."""
+    """Find the user's own code and files of a task, without a run; `RunFailed` says why it cannot be."""
     found = TaskChoice().read(dict(task))
-    assert isinstance(found, ExternalTask)
+    assert isinstance(found, Task)
     try:
         found.look(Path(folder))
     except RunFailed:

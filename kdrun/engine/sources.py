@@ -1,7 +1,7 @@
 """Which sources make a run: kept beside every stored run, and in neither its id nor its digest.
 
-Runs that kdrun trains depend on the rooms of kdrun that compute, and on the packages of tasks and levels from
-elsewhere. Runs of the user's own code depend on that code alone.
+Runs that kdrun trains depend on the rooms of kdrun that compute, on the packages of tasks and levels from elsewhere,
+and on the files that their task reads. Runs of the user's own code depend on that code alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kdrun.models.discover import cells
 from kdrun.records import Run
 from kdrun.study.choice import TaskChoice
 from kdrun.study.plain import canonical
-from kdrun.tasks.contract import ExternalTask
+from kdrun.tasks.contract import ExternalTask, Task
 from kdrun.tasks.discover import tasks
 
 ROOMS = ("core", "models", "factors", "tasks", "engine")
@@ -73,13 +73,11 @@ class SourcesOfRuns:
         return self.of(run).fingerprint
 
     def _read(self, run: Run) -> Sources:
-        kind = tasks()[run.spec["task"]["name"]]
-        if not issubclass(kind, ExternalTask):
-            return Sources({"kdrun": computing_sources()} | dict(_from_elsewhere(run.spec)))
         task = TaskChoice().read(dict(run.spec["task"]))
-        assert isinstance(task, ExternalTask)
+        assert isinstance(task, Task)
         own = {name: _hash(path) for name, path in task.sources(self.folder).items()}
-        return Sources(dict(_from_elsewhere(run.spec)) | own)
+        computing = {} if isinstance(task, ExternalTask) else {"kdrun": computing_sources()}
+        return Sources(own | dict(_from_elsewhere(run.spec)) | computing)
 
 
 @cache

@@ -56,6 +56,17 @@ class Task(Named):
     ratios: ClassVar[tuple[str, ...]] = ()
     sections: ClassVar[frozenset[str]]
 
+    def look(self, folder: Path) -> None:
+        """Find what runs need from outside kdrun, seen from the study's folder; `RunFailed` says what is missing.
+
+        It is asked before the first run, where runs are done; that of a training task runs no code of the user's own
+        and is asked by `kdrun plan` too. Default: nothing is needed. Runs work in the study's folder.
+        """
+
+    def sources(self, folder: Path) -> Mapping[str, Path]:
+        """The files that a run depends on, by the name that people know them by. Nothing of them is run."""
+        return {}
+
 
 class TrainingTask(Task):
     """A task whose runs train a network. `sections` are the parts of a study that it uses."""
@@ -138,7 +149,7 @@ class TrainingTask(Task):
 
 
 class RunFailed(Exception):
-    """Code of the user's own did not do what its task asks of it; the text says what, without a traceback."""
+    """Code or a file of the user's own is not what its task asks of it; the text says why, without a traceback."""
 
 
 class ExternalTask(Task):

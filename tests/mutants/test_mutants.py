@@ -52,8 +52,8 @@ MUTANTS = {
         "trajectory_weight_grows",
     ),
     "search on evaluation data": Mutant(
-        "tasks/sine.py",
-        'return _RandomPhases(self, stream("calibration"), dtype).batch(0)',
+        "tasks/one_step.py",
+        'return _DrawnSignals(self, stream("calibration"), dtype).batch(0)',
         "return self.evaluation_batch(dtype)",
         "search_never_sees_evaluation_data",
     ),

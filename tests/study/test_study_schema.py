@@ -215,6 +215,6 @@ def test_an_unknown_template_offers_the_nearest() -> None:
 
     with pytest.raises(
         UsageError,
-        match=r"unknown template 'minimall'; known: callable, command, minimal, sine. Did you mean 'minimal'\?",
+        match=r"unknown template 'minimall'; known: callable, command, minimal, series, sine. Did you mean 'minimal'\?",
     ):
         template_text("minimall")

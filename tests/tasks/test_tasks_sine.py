@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kdrun.core.random import Stream
-from kdrun.tasks import sine
+from kdrun.tasks import one_step
 from kdrun.tasks.sine import TWO_PI, Sine
 from tests.core.comparing import assert_bits
 
@@ -26,7 +26,7 @@ def alone(step, dtype):
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [2, 2, 5, 3, 0, 6, 2]], ids=str)
 def test_a_batch_has_the_same_bits_in_any_order_of_steps(monkeypatch, order, dtype):
     """Forwards, backwards and to and fro, across the borders of what is made at once."""
-    monkeypatch.setattr(sine, "MOST_AHEAD", 3)
+    monkeypatch.setattr(one_step, "MOST_AHEAD", 3)
     data = TASK.training_data(stream, dtype)
     for step in order:
         batch = data.batch(step)
@@ -49,7 +49,7 @@ def test_a_batch_is_waves_of_the_phases_of_its_step(step):
 
 def test_a_batch_stays_as_it_is_when_others_are_made(monkeypatch):
     """What was handed out is not written over by later steps."""
-    monkeypatch.setattr(sine, "MOST_AHEAD", 2)
+    monkeypatch.setattr(one_step, "MOST_AHEAD", 2)
     data = TASK.training_data(stream, "float32")
     first = data.batch(0)
     for step in range(1, 9):
@@ -59,7 +59,7 @@ def test_a_batch_stays_as_it_is_when_others_are_made(monkeypatch):
 
 def test_waves_too_long_to_be_made_ahead_are_made_one_step_at_a_time(monkeypatch):
     """Where one step alone is more than what is made at once, it is made nevertheless, and right."""
-    monkeypatch.setattr(sine, "NUMBERS_AHEAD", 1)
+    monkeypatch.setattr(one_step, "NUMBERS_AHEAD", 1)
     data = TASK.training_data(stream, "float32")
     for step in (0, 1, 5):
         assert_bits(data.batch(step).inputs, alone(step, "float32")[0])
