@@ -20,7 +20,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from kdrun.engine.gradcheck import Combination, check
+from kdrun.engine.combinations import Combination
+from kdrun.engine.gradcheck import check
 from kdrun.factors.quantizer.ternary import Ternary
 from kdrun.models.cfc import Cfc
 from tests.cli.command import ROOT, digest_of, kdrun

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kdrun.engine.gradcheck import Combination, check
+from kdrun.engine.combinations import Combination
+from kdrun.engine.gradcheck import check
 from kdrun.factors.quantizer.ternary import Ternary
 from kdrun.models.cfc import Cfc
 from kdrun.study.load import load_study

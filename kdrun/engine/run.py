@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kdrun.core.parameters import ParameterSet
-from kdrun.core.random import Stream, outside_seed
+from kdrun.core.random import outside_seed
 from kdrun.engine import output
 from kdrun.engine.coded import Coded, trained_arrays
 from kdrun.engine.objective import Objective, TeacherModel
@@ -26,13 +26,11 @@ from kdrun.models.contract import Network
 from kdrun.records import PRINTED, History, Outcome, Run
 from kdrun.study.choice import LevelChoice, TaskChoice
 from kdrun.study.schema import Sections, Student, student_families
-from kdrun.tasks.contract import Data, ExternalTask, RunFailed, TrainingTask
+from kdrun.tasks.contract import Data, ExternalTask, RunFailed, TrainingTask, streams_of
 
 Responses = dict[str, float]
 DTYPE = np.dtype(np.float32)
 LONGEST_ERROR = 20_000
-# What a random stream of all roles begins with.
-SHARED = "task/"
 
 
 @dataclass(frozen=True)
@@ -120,12 +118,7 @@ class _Setting:
         if not isinstance(task, TrainingTask):
             raise TypeError(f"task {task.name!r} trains no network")
         self.task = task
-        self._seed, self._replicate, self._role = int(run.spec["seed"]), run.replicate, role
-
-    def stream(self, purpose: str) -> Stream:
-        """Random numbers of this replicate for one purpose: of this role, or of the task, which all roles share."""
-        own = purpose if purpose.startswith(SHARED) else f"{self._role}/{purpose}"
-        return Stream(self._seed, self._replicate, own)
+        self.stream = streams_of(int(run.spec["seed"]), run.replicate, role)
 
     def network(self) -> Network:
         """The network of the run's own model."""

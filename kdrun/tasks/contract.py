@@ -22,6 +22,15 @@ from kdrun.factors.contract import Array, Arrays, Batch, Named, Term
 Evaluate = Callable[[Array, frozenset[str]], Arrays]
 
 
+# What the purpose of a random stream begins with that all roles of a replicate share.
+SHARED = "task/"
+
+
+def streams_of(seed: int, replicate: int, role: str) -> Callable[[str], Stream]:
+    """The random streams of one role of a replicate by purpose; those of the task are the same in every role."""
+    return lambda purpose: Stream(seed, replicate, purpose if purpose.startswith(SHARED) else f"{role}/{purpose}")
+
+
 class Data(Protocol):
     """The training data of one run."""
 

@@ -89,7 +89,7 @@ class Copy(TrainingTask):
 
     def evaluate(self, forward: Evaluate, stream: Callable[[str], Stream], dtype: DTypeLike) -> Mapping[str, float]:
         """`eval_mse` and `accuracy` on sequences that all runs of a replicate share."""
-        batch = self.drawn(_shared(stream("evaluation")), 0, self.eval.sequences, dtype)
+        batch = self.drawn(stream("task/evaluation"), 0, self.eval.sequences, dtype)
         prediction, target = forward(batch.inputs, frozenset({"prediction"}))["prediction"], batch.targets["y"]
         value = np.empty(self.eval.sequences)
         assert batch.mask is not None
@@ -112,11 +112,6 @@ class Copy(TrainingTask):
         target[recall:, :, 0] = signs
         mask = inputs[:, :, 1].copy()
         return Batch(inputs, {"y": target}, mask)
-
-
-def _shared(stream: Stream) -> Stream:
-    """Numbers of the replicate that do not depend on the role in which a run asks for them."""
-    return Stream(stream.seed, stream.replicate, "evaluation")
 
 
 class _RandomSigns:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kdrun.core.random import Stream
-from kdrun.engine.gradcheck import Combination, check
+from kdrun.engine.combinations import Combination
+from kdrun.engine.gradcheck import check
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.recipe import recipe_of
 from kdrun.engine.train import Series, Trainer

@@ -10,7 +10,8 @@ import pytest
 
 from kdrun.core.jit import JIT_DISABLED
 from kdrun.engine import gradcheck
-from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_by
+from kdrun.engine.combinations import Combination, all_combinations
+from kdrun.engine.gradcheck import check, checked_by
 from kdrun.engine.probe import Probe
 from kdrun.engine.workers import WorkerLost
 from kdrun.errors import KdrunError
@@ -191,7 +192,8 @@ def test_a_worker_that_is_gone_is_said_to_be(is_cold):
 COMPILING = """
 import gc
 from numba.core.dispatcher import Dispatcher
-from kdrun.engine.gradcheck import Combination, check, compile_kernels
+from kdrun.engine.combinations import Combination
+from kdrun.engine.gradcheck import check, compile_kernels
 from kdrun.factors.distillation.trajectory import Trajectory
 from kdrun.factors.gradient.smoothstep import Smoothstep
 from kdrun.factors.quantizer.ternary import Ternary

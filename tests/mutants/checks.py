@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from kdrun.core.random import Stream
-from kdrun.engine.gradcheck import Combination, check
+from kdrun.engine.combinations import Combination
+from kdrun.engine.gradcheck import check
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.recipe import recipe_of
 from kdrun.engine.run import Finished, execute

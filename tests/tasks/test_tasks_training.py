@@ -10,15 +10,16 @@ import pytest
 from pydantic import BaseModel
 
 from kdrun.core.random import Stream
-from kdrun.engine.gradcheck import Combination, check
+from kdrun.engine.combinations import Combination
+from kdrun.engine.gradcheck import check
 from kdrun.factors.contract import Context, Progress
 from kdrun.models.cfc import Cfc
-from kdrun.tasks.contract import Demonstration, TrainingTask
+from kdrun.models.mlp import Mlp
+from kdrun.tasks.contract import Demonstration, TrainingTask, streams_of
 from kdrun.tasks.discover import tasks
 from tests.core.comparing import assert_bits, too_slow_without_jit
 
 TASKS = {name: cls for name, cls in tasks().items() if issubclass(cls, TrainingTask)}
-WANTED = frozenset({"prediction"})
 
 
 @pytest.fixture(params=TASKS)
@@ -29,7 +30,7 @@ def task(request):
 
 def streams(replicate=1, role="student", seed=5):
     """What a task is handed in one run: streams of that run's role."""
-    return lambda purpose: Stream(seed, replicate, f"{role}/{purpose}")
+    return streams_of(seed, replicate, role)
 
 
 def arrays_of(batch) -> dict[str, Any]:
@@ -51,11 +52,18 @@ def first_batch(task, dtype="float32", step=0, **which):
     return arrays_of(task.training_data(streams(**which), dtype).batch(step))
 
 
+def leading_of(task, batch):
+    """T and B of the inputs, or B where they have no time."""
+    assert batch.inputs.ndim == 2 + task.has_time
+    return batch.inputs.shape[:-1]
+
+
 class Watched:
     """A small random network that remembers what it was shown."""
 
     def __init__(self, task, dtype):
-        self.network = Cfc(hidden=3).build(task.inputs, task.outputs, task.step_time, np.dtype(dtype))
+        model = (Cfc if task.has_time else Mlp)(hidden=3)
+        self.network = model.build(task.inputs, task.heads, task.step_time, np.dtype(dtype))
         self.weights = self.network.initial_parameters(Stream(3, 1, "init"), np.dtype(dtype))
         self.seen: list[Any] = []
 
@@ -81,30 +89,33 @@ def test_it_says_what_it_is(task):
 
 
 def test_a_batch_has_the_shapes_that_the_task_says(task, dtype):
-    """Inputs [T, B, D], targets with T and B, a mask [T, B]; contiguous, of the dtype, and finite."""
+    """Inputs [T, B, D] or [B, D], targets and mask likewise; contiguous, of the dtype (labels int64), and finite."""
     batch = task.training_data(streams(), dtype).batch(0)
-    steps, sequences, inputs = batch.inputs.shape
-    assert min(steps, sequences) >= 1
-    assert inputs == task.inputs
+    leading = leading_of(task, batch)
+    assert min(leading) >= 1
+    assert batch.inputs.shape[-1] == task.inputs
     for name, array in arrays_of(batch).items():
-        assert array.shape[:2] == (steps, sequences), name
-        assert array.dtype == dtype, name
+        # What regimes emit is told of each regime, not of each step.
+        assert array.shape[: len(leading)] == leading or name == "emissions"
+        assert array.dtype == (np.int64 if name == "label" else dtype), name
         assert np.isfinite(array).all(), name
     assert batch.inputs.flags.c_contiguous
     assert batch.mask is None or batch.mask.sum() > 0
 
 
 def test_the_loss_reads_the_batch(task, dtype):
-    """A finite value per sequence; its gradient has the shape of the prediction and is not zero."""
+    """A finite value per sample; its gradients have the shapes of the heads and are not zero."""
     batch = task.training_data(streams(), dtype).batch(0)
-    steps, sequences = batch.inputs.shape[:2]
-    prediction = np.full((steps, sequences, task.outputs), 0.3, dtype)
+    leading = leading_of(task, batch)
+    outputs = {name: np.full((*leading, columns), 0.3, dtype) for name, columns in task.heads.items()}
     context = Context({}, {}, Progress(0, 1), Stream(1, 1, "loss"))
-    result = task.loss().evaluate({"prediction": prediction}, (), batch, context)
-    assert result.value.shape == (sequences,)
-    assert np.isfinite(result.value).all()
-    assert result.d_outputs["prediction"].shape == prediction.shape
-    assert np.abs(result.d_outputs["prediction"]).sum() > 0
+    for loss in (task.loss(), task.teacher_loss()):
+        result = loss.evaluate(outputs, (), batch, context)
+        assert result.value.shape == leading[-1:]
+        assert np.isfinite(result.value).all()
+        for name in loss.want:
+            assert result.d_outputs[name].shape == outputs[name].shape
+            assert np.abs(result.d_outputs[name]).sum() > 0
 
 
 def test_a_step_has_its_own_data_for_ever(task, dtype):
@@ -128,18 +139,20 @@ def test_steps_replicates_seeds_and_roles_have_data_of_their_own(task):
 
 
 def test_calibration_is_like_training_data(task, dtype):
-    """Of the same shapes, and the same whenever it is asked for."""
+    """Of the same shapes but for the number of samples, and the same whenever it is asked for."""
     got = arrays_of(task.calibration_batch(streams(), dtype))
     assert_same(arrays_of(task.calibration_batch(streams(), dtype)), got)
     expected = first_batch(task, dtype)
-    assert {name: (array.shape, array.dtype) for name, array in got.items()} == {
-        name: (array.shape, array.dtype) for name, array in expected.items()
-    }
+    samples = int(task.has_time)
+    assert got.keys() == expected.keys()
+    for name, array in got.items():
+        assert array.dtype == expected[name].dtype
+        assert np.delete(array.shape, samples).tolist() == np.delete(expected[name].shape, samples).tolist()
 
 
 def test_every_response_is_measured(task, dtype):
     """Training and evaluation give the declared responses and no others, all of them finite numbers."""
-    got = {**task.training_responses(0.5), **evaluated(task, dtype)[0]}
+    got = {**task.training_responses(0.5), **task.counted_responses({}, 10), **evaluated(task, dtype)[0]}
     assert got.keys() == task.responses.keys()
     assert all(isinstance(value, float) and np.isfinite(value) for value in got.values())
 
@@ -168,7 +181,7 @@ def test_both_precisions_see_the_same(task):
 @too_slow_without_jit
 def test_the_gradient_through_a_network_is_right(task):
     """Analytic against finite differences to 1e-6 in double precision, and single precision as studies ask for it."""
-    rows = list(check([Combination(task, Cfc.example(), {})]))
+    rows = list(check([Combination(task, (Cfc if task.has_time else Mlp).example(), {})]))
     assert [row for row in rows if not row.passed] == []
     assert max(row.max_relative_error for row in rows if row.dtype == "float64") <= 1e-6
 
