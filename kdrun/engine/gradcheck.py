@@ -11,19 +11,22 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Literal, get_args, get_origin
 
 import numpy as np
+from pydantic.fields import FieldInfo
 
 from kdrun.core.finite_differences import REACH, derivative_of, gradient_of, relative_error
 from kdrun.core.parameters import ParameterSet
 from kdrun.core.random import Stream
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
-from kdrun.engine.recipe import recipe_of
+from kdrun.engine.recipe import quantizer_like, recipe_of
 from kdrun.engine.workers import WorkerLost, results_of
 from kdrun.errors import KdrunError
 from kdrun.factors.contract import (
     Array,
+    Arrays,
     Batch,
     Family,
     GradientShape,
@@ -46,6 +49,8 @@ NETWORK_STEP = 1e-2
 # Steps for masks, in widths of the narrowest window: they are piecewise polynomials, so that only rounding matters.
 MASK_STEP = 1e-2
 KINK_MARGIN = 2 * REACH * MASK_STEP
+# How far from a kink float32 knows the place of a weight to its tolerance, in cells for each code.
+PLACE_MARGIN = float(np.finfo(np.float32).eps) / SINGLE_TOLERANCE
 ENDS = {"start": Progress(0, 1), "end": Progress(1, 1)}
 CHECKED = (Quantizer, GradientShape, Term, HyperParameter, Weighting, Penalty)
 SEED = 1
@@ -81,41 +86,73 @@ def _title(level: Level) -> str:
 
 
 def all_combinations(task: TrainingTask, model: ModelSpec) -> list[Combination]:
-    """The float teacher, and every combination of every level that takes part in gradients."""
+    """The float teacher, and all that students can be made of as far as gradients can tell.
+
+    Levels as they are by default are combined with each other, all of them. A level with a parameter that is not its
+    default is combined with the levels that it meets in a formula, and with the default of every other family.
+    """
     taking_part = [family for family in families().values() if _takes_part(family)]
-    choices = [[(family.name, level) for level in _levels_of(family)] for family in taking_part]
-    combinations = [Combination(task, model, {})]
-    for chosen in itertools.product(*choices):
-        techniques = {family: level for family, level in chosen if level is not None}
-        if _meaningful(techniques):
-            combinations.append(Combination(task, model, techniques))
-    return combinations
+    found = _products([_defaults(family) for family in taking_part])
+    for varied in taking_part:
+        variants: list[Level | None] = [v for level in levels(varied.name).values() for v in _variants(level)]
+        found += _products([variants if family is varied else _beside(varied, family) for family in taking_part])
+    chosen = [_named_by_family(taking_part, combination) for combination in found]
+    return [Combination(task, model, techniques) for techniques in ({}, *filter(_meaningful, chosen))]
 
 
-def checked_techniques(techniques: Mapping[str, Level]) -> dict[str, Level]:
-    """Those of a student's techniques that take part in gradients."""
-    return {family: level for family, level in techniques.items() if isinstance(level, CHECKED)}
+def _products(choices: Sequence[Sequence[Level | None]]) -> list[tuple[Level | None, ...]]:
+    return list(itertools.product(*choices))
+
+
+def _named_by_family(taking_part: Sequence[Family], chosen: Sequence[Level | None]) -> dict[str, Level]:
+    pairs = zip(taking_part, chosen, strict=True)
+    return {family.name: level for family, level in pairs if level is not None}
+
+
+def checked_techniques(techniques: Mapping[str, Level]) -> list[dict[str, Level]]:
+    """Those of a student's techniques that take part in gradients, with each quantizer that is ever in force."""
+    checked: dict[str, Level] = {family: level for family, level in techniques.items() if isinstance(level, CHECKED)}
+    recipe = recipe_of(dict(techniques))
+    if recipe.schedule is None or recipe.quantizer is None:
+        return [checked]
+    names = recipe.schedule.quantizer_names(recipe.quantizer.name)
+    return [{**checked, "quantizer": quantizer_like(recipe.quantizer, name)} for name in names]
 
 
 def _takes_part(family: Family) -> bool:
     return issubclass(family.contract, CHECKED) and family.key == f"student.{family.name}"
 
 
-def _levels_of(family: Family) -> list[Level | None]:
-    found: list[Level | None] = [variant for level in levels(family.name).values() for variant in _variants(level)]
+def _defaults(family: Family) -> list[Level | None]:
+    """Every level of a family as it is by default, and the empty slot where there is one."""
+    found: list[Level | None] = [level() for level in levels(family.name).values()]
     return found if family.default is not None else [None, *found]
 
 
+def _beside(varied: Family, family: Family) -> list[Level | None]:
+    """What a level of `varied` is combined with in another family when one of its parameters is not its default.
+
+    A quantizer meets gradient shapes in its unit and its codes; all else sees nothing of either but effective weights.
+    """
+    if {varied.contract, family.contract} == {Quantizer, GradientShape}:
+        return _defaults(family)
+    return [levels(family.name)[family.default]() if family.default is not None else None]
+
+
 def _variants(level: type[Level]) -> Iterator[Level]:
-    """A level with its defaults, and once more for each level of a family that one of its parameters names."""
-    default = level()
-    yield default
+    """A level once for each value of a parameter that has few: words, or the levels of a family; not its default."""
     for name, field in level.model_fields.items():
-        extra = field.json_schema_extra
-        family = extra.get("family") if isinstance(extra, dict) else None
-        for other in levels(str(family)) if family else ():
-            if other != getattr(default, name):
+        for other in _words(field):
+            if other != field.default:
                 yield level(**{name: other})
+
+
+def _words(field: FieldInfo) -> Sequence[str]:
+    """Every value of a parameter whose values are words."""
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and "family" in extra:
+        return list(levels(str(extra["family"])))
+    return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
 
 
 def _meaningful(techniques: Mapping[str, Level]) -> bool:
@@ -140,17 +177,18 @@ def check(combinations: Sequence[Combination], single_tolerance: float = SINGLE_
 def compile_kernels(combinations: Sequence[Combination], dtype: str) -> None:
     """Have the kernels of all combinations compiled in one precision, and kept for other processes."""
     for combination in combinations:
-        task, progress = combination.task, ENDS["start"]
+        task = combination.task
         networks = [combination.model.build(task.inputs, task.outputs, task.step_time, dtype) for _ in range(2)]
         latent = networks[0].initial_parameters(_compiling("student"), dtype)
         teachers = (TeacherModel(networks[1], latent.copy()),) * 2
         recipe = recipe_of(dict(combination.techniques))
         objective = Objective(networks[0], latent, task.loss(), recipe, teachers, _compiling)
-        objective.prepare(progress)
-        objective.evaluate(task.training_data(_compiling, dtype).batch(0), progress)
-        objective.finish(progress)
-        if objective.quantized is not None:
-            objective.quantized.freeze()
+        for progress in ENDS.values():
+            objective.prepare(progress)
+            objective.evaluate(task.training_data(_compiling, dtype).batch(0), progress)
+            objective.finish(progress)
+        if objective.in_force is not None:
+            objective.in_force.freeze()
 
 
 def _compiling(purpose: str) -> Stream:
@@ -200,7 +238,7 @@ class _Problem:
         objective.evaluate(self.batch("float64"), self.progress)
         gradients = [gradient.copy() for gradient in _named(objective).values()]
         objective.finish(self.progress)
-        gradients += (objective.gradients.stored or {}).values()
+        gradients += (objective.gradients.scales or {}).values()
         sizes = [np.abs(gradient[gradient != 0.0]) for gradient in gradients]
         return any(size.min() < CANCELLATION * size.max() for size in sizes if size.size)
 
@@ -223,7 +261,7 @@ class _Problem:
         self.values = _random_parameters(network, self.stream("student"))
         self.taught = {name: _random_parameters(network, self.stream(f"teacher/{name}")) for name in TEACHERS}
         self.scales: Mapping[str, Array] = {}
-        quantized = self.objective("float32").quantized
+        quantized = self.objective("float32").in_force
         if quantized is None:
             return
         _shake(quantized.stored, self.stream("scales"))
@@ -236,10 +274,11 @@ class _Problem:
         """Points [n, fan_out] where the rules of one tensor are not smooth, and how far to stay from them [fan_out]."""
         unit, high = quantized.unit(name), quantized.quantizer.max_code
         boundaries = np.outer(np.arange(-high, high) + 0.5, unit)
-        if self.recipe.shape is None:
-            return boundaries, KINK_MARGIN * unit
-        kinks = self.recipe.shape.kinks(unit, high, self.progress)
-        return np.concatenate([boundaries, kinks]), KINK_MARGIN * self._window(unit, high)
+        points, margin = [boundaries, quantized.quantizer.scale_kinks(unit)], KINK_MARGIN * unit
+        if self.recipe.shape is not None:
+            points.append(self.recipe.shape.kinks(unit, high, self.progress))
+            margin = KINK_MARGIN * self._window(unit, high)
+        return np.concatenate(points), np.maximum(margin, PLACE_MARGIN * high * unit)
 
     def _window(self, unit: Array, max_code: int) -> Array:
         """Width of the narrowest window of the gradient shape in each column [fan_out]."""
@@ -255,9 +294,11 @@ class _Problem:
         objective = Objective(self.network(dtype), latent, loss, self.recipe, teachers, self.stream)
         for name, own in objective.own.items():
             _shake(own, self.stream(f"own/{name}"))
-        if objective.quantized is not None:
-            objective.quantized.stored.assign(self.scales)
         objective.prepare(self.progress)
+        if objective.in_force is not None:
+            # Scales that training measures anew are held as well, at numbers that both precisions share.
+            objective.in_force.assign_scales(self.scales)
+            objective.in_force.quantize()
         return objective
 
     def _teacher(self, name: str, dtype: str) -> TeacherModel:
@@ -296,7 +337,7 @@ class _NumericCheck:
 
     def errors(self) -> Iterator[Array]:
         """Relative errors, group by group; no parameter is left out."""
-        quantized = self.objective.quantized
+        quantized = self.objective.in_force
         for name, array in self.objective.latent.items():
             if quantized is not None and name in quantized.tensors:
                 yield from self._quantized_errors(quantized, name)
@@ -334,20 +375,24 @@ class _NumericCheck:
         return mask, derivative_of(lambda w: shape.antiderivative(w, unit, high, self.progress), latent, step)
 
     def _scale_errors(self, quantized: QuantizedParameters) -> Iterator[Array]:
-        def with_codes_frozen() -> float:
-            quantized.freeze()
+        start = quantized.copied_scales()
+
+        def along_the_rule() -> float:
+            quantized.along_scales(start)
             return self.value()
 
-        for name, array in quantized.stored.items():
-            yield relative_error(self.analytic[name], gradient_of(with_codes_frozen, array, NETWORK_STEP))
+        # A code multiplies the step, so that weights of the largest one move as far as those of other quantizers.
+        step = NETWORK_STEP / quantized.quantizer.max_code
+        for name, array in quantized.trained.items():
+            yield relative_error(self.analytic[name], gradient_of(along_the_rule, array, step))
             quantized.freeze()
 
 
 def _named(objective: Objective) -> dict[str, Array]:
     """Every gradient of an objective by the name of what it belongs to."""
     found = dict(objective.gradients.latent)
-    if objective.gradients.stored is not None:
-        found |= objective.gradients.stored
+    if objective.gradients.scales is not None:
+        found |= objective.gradients.scales
     for slot, own in objective.gradients.own.items():
         found |= {f"{slot}.{name}": gradient for name, gradient in own.items()}
     return found
@@ -365,7 +410,7 @@ def _random_parameters(network: Network, stream: Stream) -> dict[str, Array]:
     return values
 
 
-def _shake(arrays: ParameterSet, stream: Stream) -> None:
+def _shake(arrays: Arrays, stream: Stream) -> None:
     """Move arrays off their starting values, by numbers that both precisions hold."""
     for name, array in arrays.items():
         noise = stream.child(name).uniform(0, array.shape, -0.1, 0.1, "float32")

@@ -266,15 +266,15 @@ class TwoMembers(_Throwaway, Teachers):
 
 
 class PerTensor(_Throwaway, Granularity):
-    """One scale for a whole matrix: the mean or the largest of those that its columns measure."""
+    """One scale for a whole matrix."""
 
     name: ClassVar[str] = "per_tensor"
 
     def stored_shape(self, fan_out: int) -> tuple[int, ...]:
         return (1,)
 
-    def pool(self, columns: Array, stored: Array, largest: bool) -> None:
-        stored[0] = columns.max() if largest else columns.mean()
+    def grouped(self, w_latent: Array) -> Array:
+        return w_latent.reshape(-1, 1)
 
     def spread(self, stored: Array, columns: Array) -> None:
         columns[:] = stored[0]

@@ -170,13 +170,13 @@ def test_gathering_is_the_transpose_of_spreading(level, columns, dtype):
 
 
 @battery(Granularity)
-def test_pooling_keeps_what_was_spread(level, dtype):
-    """Scales that come from stored ones are stored as they were."""
-    stored = draw("stored", level.stored_shape(17), 0.5, 1.5, dtype=dtype)
-    columns, got = np.full(17, np.nan, dtype), np.full_like(stored, np.nan)
+def test_groups_are_the_weights_that_a_stored_scale_reaches(level, dtype):
+    """Weights that say which scale is spread to them are, grouped, columns of one number: that of their scale."""
+    stored = np.arange(np.prod(level.stored_shape(COLUMNS)), dtype=dtype)
+    columns = np.full(COLUMNS, np.nan, dtype)
     level.spread(stored, columns)
-    level.pool(columns, got, largest=False)
-    np.testing.assert_allclose(got, stored, rtol=1e-6)
+    got = level.grouped(np.broadcast_to(columns, (ROWS, COLUMNS)).copy())
+    np.testing.assert_array_equal(got, np.broadcast_to(stored, (ROWS * COLUMNS // stored.size, stored.size)))
 
 
 # ------------------------------------------------------------------------------------------------ by hand
