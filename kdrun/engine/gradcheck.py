@@ -381,11 +381,16 @@ class _NumericCheck:
             quantized.along_scales(start)
             return self.value()
 
-        # A code multiplies the step, so that weights of the largest one move as far as those of other quantizers.
-        step = NETWORK_STEP / quantized.quantizer.max_code
         for name, array in quantized.trained.items():
+            step = _scale_step(quantized, name)
             yield relative_error(self.analytic[name], gradient_of(along_the_rule, array, step))
             quantized.freeze()
+
+
+def _scale_step(quantized: QuantizedParameters, name: str) -> float:
+    """A step that moves weights as far as those of a ternary column: codes multiply it, columns that share add up."""
+    columns = quantized.latent[name.partition(".")[2]].shape[1]
+    return float(NETWORK_STEP / (quantized.quantizer.max_code * np.sqrt(columns / quantized.trained[name].size)))
 
 
 def _named(objective: Objective) -> dict[str, Array]:
