@@ -21,8 +21,8 @@ class Ttq(Thresholded):
         " ∂L/∂W⁻ = −Σ ∂L/∂ŵ over w < −Δ"
     )
     source: ClassVar[str] = (
-        "Zhu et al., Trained ternary quantization, 2017 (arXiv 1612.01064), eq. 6, 7 and 9, with one layer's scales for"
-        " granularity per_tensor. Latent weights have the study's gradient shape, not ∂L/∂ŵ times W⁺, 1 or W⁻ (eq. 8);"
+        "Zhu et al., Trained ternary quantization, 2017 (arXiv 1612.01064); two magnitudes for a layer there, which is"
+        " granularity per_tensor. Latent weights have the study's gradient shape instead of ∂L/∂ŵ times W⁺, 1 or W⁻;"
         " both magnitudes start at the mean of |w| over |w| > Δ"
     )
     scale_names: ClassVar[tuple[str, ...]] = ("threshold", "positive", "negative")

@@ -13,6 +13,6 @@ class Twn(MeanThresholded):
     name: ClassVar[str] = "twn"
     equation: ClassVar[str] = "ŵ = s·q, q = sign(w)·[|w| > Δ], Δ = 0.7·mean|w|, s = mean of |w| over |w| > Δ"
     source: ClassVar[str] = (
-        "Li et al., Ternary weight networks, 2016 (arXiv 1605.04711), eq. 6; one scale for a layer there, which is"
+        "Li et al., Ternary weight networks, 2016 (arXiv 1605.04711); one scale for a layer there, which is"
         " granularity per_tensor"
     )
