@@ -12,10 +12,10 @@ from kdrun.engine.quantized import QuantizedParameters
 from kdrun.factors.contract import Progress
 from kdrun.factors.gradient.smoothstep import Smoothstep
 from kdrun.factors.granularity.per_row import PerRow
+from kdrun.factors.granularity.per_tensor import PerTensor
 from kdrun.factors.quantizer.ternary import Ternary
 from kdrun.models.cfc import Cfc
 from tests.core.comparing import assert_bits
-from tests.engine.throwaway import PerTensor
 
 NOW = Progress(1, 4)
 
