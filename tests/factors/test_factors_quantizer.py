@@ -324,8 +324,8 @@ def test_int8_by_hand(dtype):
 
 
 def test_int4_by_hand(dtype):
-    """A largest weight of 1.4 makes s = 0.2: −0.5 is clipped to nowhere but rounded to −0.4, the even code."""
-    got = Matrix(Int4(), dtype, column(1.4, -0.5, 0.31, -0.05))
+    """A largest weight of 1.4 makes s = 0.2: −0.45 is −2 steps, 0.31 is 2, and −0.05 none."""
+    got = Matrix(Int4(), dtype, column(1.4, -0.45, 0.31, -0.05))
     np.testing.assert_allclose(got.scales["scale"], [0.2], rtol=1e-6)
     np.testing.assert_array_equal(got.codes[:, 0], [7, -2, 2, 0])
     np.testing.assert_allclose(got.w_eff[:, 0], [1.4, -0.4, 0.4, 0.0], rtol=1e-6)
