@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kdrun.core.elementary import nearest_integer
 from kdrun.core.jit import inlined, kernel
-from kdrun.core.vector import LANES, absolute, fma, load_part, select, splat_like, store_part
+from kdrun.core.vector import LANES, absolute, copy_sign, fma, load_part, select, splat_like, store_part
 
 SCALE_FLOOR = 1e-6
 
@@ -78,6 +78,139 @@ def mean_magnitude(w, scale):
         mean = total / splat_like(w.shape[0], w)
         floor = splat_like(SCALE_FLOOR, w)
         store_part(scale, column, select(mean < floor, floor, mean), count)
+
+
+@kernel
+def largest_magnitude(w, max_code, scale):
+    """scale[c] = max_r |w[r, c]|/max_code, at least 1e-6; w [fan_in, fan_out], scale [fan_out], overwritten."""
+    for column in range(0, w.shape[1], LANES):
+        count = min(LANES, w.shape[1] - column)
+        largest = splat_like(0.0, w)
+        for row in range(w.shape[0]):
+            magnitude = absolute(load_part(w, (row, column), count))
+            largest = select(magnitude > largest, magnitude, largest)
+        share = largest / splat_like(max_code, w)
+        floor = splat_like(SCALE_FLOOR, w)
+        store_part(scale, column, select(share < floor, floor, share), count)
+
+
+@kernel
+def mean_above(w, threshold, scale):
+    """Mean magnitude of the weights beyond a threshold.
+
+    Equation
+        scale[c] = Σ |w[r, c]| / (number of r), over r ascending with |w[r, c]| > threshold[c]; at least 1e-6
+    Parameters
+        w [fan_in, fan_out]. threshold [fan_out], positive. scale [fan_out], overwritten.
+    """
+    zero, one, floor = splat_like(0.0, w), splat_like(1.0, w), splat_like(SCALE_FLOOR, w)
+    for column in range(0, w.shape[1], LANES):
+        count = min(LANES, w.shape[1] - column)
+        limit = load_part(threshold, column, count)
+        total, number = zero, zero
+        for row in range(w.shape[0]):
+            magnitude = absolute(load_part(w, (row, column), count))
+            total = total + select(magnitude > limit, magnitude, zero)
+            number = number + select(magnitude > limit, one, zero)
+        mean = total / select(number < one, one, number)
+        store_part(scale, column, select(mean < floor, floor, mean), count)
+
+
+@kernel
+def threshold_codes(w, threshold, codes):
+    """codes = sign(w) where |w| > threshold, else 0; w, codes [fan_in, fan_out], threshold [fan_out], positive."""
+    zero, one = splat_like(0.0, w), splat_like(1.0, w)
+    for column in range(0, w.shape[1], LANES):
+        count = min(LANES, w.shape[1] - column)
+        limit = load_part(threshold, column, count)
+        for row in range(w.shape[0]):
+            v = load_part(w, (row, column), count)
+            store_part(codes, (row, column), select(absolute(v) > limit, copy_sign(one, v), zero), count)
+
+
+@kernel
+def signed_magnitudes(codes, positive, negative, w_eff):
+    """w_eff = positive where codes > 0, −negative where codes < 0, else 0.
+
+    Parameters
+        codes, w_eff [fan_in, fan_out]; the last is overwritten. positive, negative [fan_out].
+    """
+    zero = splat_like(0.0, codes)
+    for column in range(0, codes.shape[1], LANES):
+        count = min(LANES, codes.shape[1] - column)
+        above, below = load_part(positive, column, count), zero - load_part(negative, column, count)
+        for row in range(codes.shape[0]):
+            code = load_part(codes, (row, column), count)
+            store_part(w_eff, (row, column), select(code > zero, above, select(code < zero, below, zero)), count)
+
+
+@kernel
+def signed_gradients(dw_eff, codes, dpositive, dnegative):
+    """Gradients of two magnitudes with the codes held fixed, exact almost everywhere.
+
+    Equation
+        dpositive[c] = Σ_r dw_eff[r, c] over codes[r, c] > 0     dnegative[c] = −Σ_r dw_eff[r, c] over codes[r, c] < 0
+        r ascending
+    Parameters
+        dw_eff, codes [fan_in, fan_out]. dpositive, dnegative [fan_out], overwritten.
+    """
+    zero = splat_like(0.0, codes)
+    for column in range(0, codes.shape[1], LANES):
+        count = min(LANES, codes.shape[1] - column)
+        above, below = zero, zero
+        for row in range(codes.shape[0]):
+            gradient, code = load_part(dw_eff, (row, column), count), load_part(codes, (row, column), count)
+            above = above + select(code > zero, gradient, zero)
+            below = below - select(code < zero, gradient, zero)
+        store_part(dpositive, column, above, count)
+        store_part(dnegative, column, below, count)
+
+
+@kernel
+def lsq_scale_gradient(dw_eff, w, scale, max_code, dscale):
+    """Surrogate gradient of the scales that lets rounding pass as if it were not there.
+
+    Equation
+        dscale[c] = Σ_r dw_eff[r, c]·d[r, c], r ascending
+        d = round(w/scale) − w/scale where |w/scale| < max_code, else max_code·sign(w)
+    Parameters
+        dw_eff, w [fan_in, fan_out]. scale [fan_out], positive. max_code: integer. dscale [fan_out], overwritten.
+    Source
+        Esser et al., Learned step size quantization, 2020 (arXiv 1902.08153), eq. 3. Its step size has a
+        learning rate of its own, a factor 1/√(N·max_code) on this gradient, which is left out here.
+    """
+    high = splat_like(max_code, w)
+    low = splat_like(-max_code, w)
+    for column in range(0, w.shape[1], LANES):
+        count = min(LANES, w.shape[1] - column)
+        s, total = load_part(scale, column, count), splat_like(0.0, w)
+        for row in range(w.shape[0]):
+            place = load_part(w, (row, column), count) / s
+            code = nearest_integer(clipped(place, low, high))
+            direction = select(absolute(place) < high, code - place, code)
+            total = fma(load_part(dw_eff, (row, column), count), direction, total)
+        store_part(dscale, column, total, count)
+
+
+@kernel
+def sum_into(values, total):
+    """total[0] = Σ_i values[i], i ascending; values [n], total [1], overwritten."""
+    total[0] = 0.0
+    for i in range(values.size):
+        total[0] += values[i]
+
+
+@kernel
+def pull_inplace(w, target, strength):
+    """w ← (w + strength·target)/(1 + strength), elementwise for w, target [m, n]; strength: number ≥ 0.
+
+    It is computed as w + share·(target − w) with share = strength/(1 + strength) rounded to the dtype, so that a weight
+    that is at its target stays there to the bit.
+    """
+    share = w.dtype.type(strength / (1.0 + strength))
+    for row in range(w.shape[0]):
+        for column in range(w.shape[1]):
+            w[row, column] += share * (target[row, column] - w[row, column])
 
 
 @kernel

@@ -90,6 +90,6 @@ def trained_arrays(latent: ParameterSet, quantized: QuantizedParameters | None) 
     """What a finished run stores: latent parameters, and where weights are quantized their scales and codes (int8)."""
     arrays = {name: latent[name].copy() for name in latent}
     if quantized is not None:
-        arrays |= {name: quantized.stored[name].copy() for name in quantized.stored}
+        arrays |= {name: array.copy() for name, array in quantized.stored.items()}
         arrays |= {f"codes.{name}": quantized.codes[name].astype("int8") for name in quantized.tensors}
     return arrays

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from kdrun.engine.recipe import quantizer_like, recipe_of
 from kdrun.factors.contract import (
     Activations,
     Family,
@@ -62,8 +63,17 @@ def _title(level: Level) -> str:
     return level.name + (f"({', '.join(f'{key}={value}' for key, value in changed.items())})" if changed else "")
 
 
-def checked_techniques(techniques: Mapping[str, Level]) -> dict[str, Level]:
-    """Those of a student's techniques that take part in gradients; a hyper-parameter does where a term reads it."""
+def checked_techniques(techniques: Mapping[str, Level]) -> list[dict[str, Level]]:
+    """Those of a student's techniques that take part in gradients, with each quantizer that is ever in force."""
+    checked, recipe = _taking_part(techniques), recipe_of(dict(techniques))
+    if recipe.schedule is None or recipe.quantizer is None:
+        return [checked]
+    names = recipe.schedule.quantizer_names(recipe.quantizer.name)
+    return [{**checked, "quantizer": quantizer_like(recipe.quantizer, name)} for name in names]
+
+
+def _taking_part(techniques: Mapping[str, Level]) -> dict[str, Level]:
+    """The levels that gradients depend on; a hyper-parameter is one of them where a term reads it."""
     read = {name for level in techniques.values() if isinstance(level, Term) for name in level.hyper_names}
     return {
         family: level
@@ -93,7 +103,7 @@ def defaults(task: TrainingTask, model: ModelSpec) -> list[Combination]:
 
 def _named(task: TrainingTask, model: ModelSpec, chosen: Sequence[Mapping[str, Choice]]) -> list[Combination]:
     filled = [{family: level for family, level in one.items() if level is not None} for one in chosen]
-    return [Combination(task, model, checked_techniques(techniques)) for techniques in filled]
+    return [Combination(task, model, _taking_part(techniques)) for techniques in filled]
 
 
 def covering(choices: Mapping[str, Sequence[Choice]]) -> Iterator[dict[str, Choice]]:

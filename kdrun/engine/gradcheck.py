@@ -8,8 +8,9 @@ derivative of its declared antiderivative; scales with codes frozen. Everything 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from copy import copy
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from kdrun.engine.workers import WorkerLost, results_of
 from kdrun.errors import KdrunError
 from kdrun.factors.contract import (
     Array,
+    Arrays,
     Batch,
     Progress,
 )
@@ -36,11 +38,14 @@ NETWORK_STEP = 1e-2
 # Steps for masks, in widths of the narrowest window: they are piecewise polynomials, so that only rounding matters.
 MASK_STEP = 1e-2
 KINK_MARGIN = 2 * REACH * MASK_STEP
+# How far from a kink float32 knows the place of a weight to its tolerance, in cells for each code.
+PLACE_MARGIN = float(np.finfo(np.float32).eps) / SINGLE_TOLERANCE
 ENDS = {"start": Progress(0, 1), "end": Progress(1, 1)}
 SEED = 1
 CANCELLATION = 1e-4
+FRAGILE = 3e-4
 # Hidden values are rounded so finely that rounding is the identity that gradients take it for.
-FINE_GRID = {"float32": 2**21, "float64": 2**40}
+FINE_GRID = {"float32": 2**21, "float64": 2**50}
 TEACHERS = ("first", "second")
 MOST_POINTS = 200
 
@@ -60,17 +65,18 @@ def check(combinations: Sequence[Combination], single_tolerance: float = SINGLE_
 def compile_kernels(combinations: Sequence[Combination], dtype: str) -> None:
     """Have the kernels of all combinations compiled in one precision, and kept for other processes."""
     for combination in combinations:
-        task, progress = combination.task, ENDS["start"]
+        task = combination.task
         networks = [combination.model.build(task.inputs, task.heads, task.step_time, dtype) for _ in range(2)]
         latent = networks[0].initial_parameters(_compiling("student"), dtype)
         teachers = (TeacherModel(networks[1], latent.copy()),) * 2
         recipe = recipe_of(dict(combination.techniques))
         objective = Objective(networks[0], latent, combination.loss(), recipe, teachers, _compiling)
-        objective.prepare(progress)
-        objective.evaluate(task.training_data(_compiling, dtype).batch(0), progress)
-        objective.finish(progress)
-        if objective.quantized is not None:
-            objective.quantized.freeze()
+        for progress in ENDS.values():
+            objective.prepare(progress)
+            objective.evaluate(task.training_data(_compiling, dtype).batch(0), progress)
+            objective.finish(progress)
+        if objective.in_force is not None:
+            objective.in_force.freeze()
 
 
 def _compiling(purpose: str) -> Stream:
@@ -110,7 +116,7 @@ class _Problem:
             self._draw_point()
             objective = self.objective("float64")
             evaluation = objective.evaluate(self.batch("float64"), self.progress)
-            if objective.is_smooth(evaluation) and not self._cancels(objective):
+            if objective.is_smooth(evaluation) and not self._cancels(objective) and not self._is_fragile(objective):
                 break
 
     def _cancels(self, objective: Objective) -> bool:
@@ -120,9 +126,21 @@ class _Problem:
         """
         gradients = [gradient.copy() for gradient in _named(objective).values()]
         objective.finish(self.progress)
-        gradients += (objective.gradients.stored or {}).values()
+        gradients += (objective.gradients.scales or {}).values()
         sizes = [np.abs(gradient[gradient != 0.0]) for gradient in gradients]
         return any(size.min() < CANCELLATION * size.max() for size in sizes if size.size)
+
+    def _is_fragile(self, objective: Objective) -> bool:
+        """Whether float32 could keep few digits of some gradient because roundings of the parameters change it much.
+
+        Judged by float64 alone: gradients at parameters that differ by a few of float32's roundings.
+        """
+        gradients = {name: gradient.copy() for name, gradient in _named(objective).items()}
+        beside = copy(self)
+        beside.values = _nearby(self.values, self.stream("nearby"))
+        beside.taught = {name: _nearby(values, self.stream(f"nearby/{name}")) for name, values in self.taught.items()}
+        others = beside.gradients("float64")
+        return any(relative_error(others[name], gradient).max() > FRAGILE for name, gradient in gradients.items())
 
     def stream(self, purpose: str) -> Stream:
         """Random numbers of the check, the same for every combination; new ones for each point that is tried."""
@@ -143,7 +161,7 @@ class _Problem:
         self.values = _random_parameters(network, self.stream("student"))
         self.taught = {name: _random_parameters(network, self.stream(f"teacher/{name}")) for name in TEACHERS}
         self.scales: Mapping[str, Array] = {}
-        quantized = self.objective("float32").quantized
+        quantized = self.objective("float32").in_force
         if quantized is None:
             return
         _shake(quantized.stored, self.stream("scales"))
@@ -156,10 +174,11 @@ class _Problem:
         """Points [n, fan_out] where the rules of one tensor are not smooth, and how far to stay from them [fan_out]."""
         unit, high = quantized.unit(name), quantized.quantizer.max_code
         boundaries = np.outer(np.arange(-high, high) + 0.5, unit)
-        if self.recipe.shape is None:
-            return boundaries, KINK_MARGIN * unit
-        kinks = self.recipe.shape.kinks(unit, high, self.progress)
-        return np.concatenate([boundaries, kinks]), KINK_MARGIN * self._window(unit, high)
+        points, margin = [boundaries, quantized.quantizer.scale_kinks(unit)], KINK_MARGIN * unit
+        if self.recipe.shape is not None:
+            points.append(self.recipe.shape.kinks(unit, high, self.progress))
+            margin = KINK_MARGIN * self._window(unit, high)
+        return np.concatenate(points), np.maximum(margin, PLACE_MARGIN * high * unit)
 
     def _window(self, unit: Array, max_code: int) -> Array:
         """Width of the narrowest window of the gradient shape in each column [fan_out]."""
@@ -177,9 +196,11 @@ class _Problem:
             objective.network.grid = FINE_GRID[dtype]
         for name, own in objective.own.items():
             _shake(own, self.stream(f"own/{name}"))
-        if objective.quantized is not None:
-            objective.quantized.stored.assign(self.scales)
         objective.prepare(self.progress)
+        if objective.in_force is not None:
+            # Scales that training measures anew are held as well, at numbers that both precisions share.
+            objective.in_force.assign_scales(self.scales)
+            objective.in_force.quantize()
         return objective
 
     def _teacher(self, name: str, dtype: str) -> TeacherModel:
@@ -191,10 +212,11 @@ class _Problem:
 
     def single_precision_errors(self) -> Array:
         """Relative errors of all float32 gradients against the float64 ones."""
-        double, single = self._gradients("float64"), self._gradients("float32")
+        double, single = self.gradients("float64"), self.gradients("float32")
         return np.concatenate([relative_error(single[name], double[name]).reshape(-1) for name in double])
 
-    def _gradients(self, dtype: str) -> dict[str, Array]:
+    def gradients(self, dtype: str) -> dict[str, Array]:
+        """Every gradient at the point, by name."""
         objective = self.objective(dtype)
         objective.evaluate(self.batch(dtype), self.progress)
         objective.finish(self.progress)
@@ -212,36 +234,48 @@ class _NumericCheck:
         self.objective.finish(self.progress)
         self.analytic = {name: array.copy() for name, array in _named(self.objective).items()}
 
-    def value(self) -> float:
-        """The whole loss at the weights, scales and own arrays as they are now."""
-        return self.objective.value(self.batch, self.progress)
+    def slopes(self, array: Array, step: float | Array, follow: Callable[[], None] = lambda: None) -> Array:
+        """The numeric gradient of the whole loss by an array; `follow` moves what depends on it by a declared rule.
+
+        Penalties are differentiated by themselves: beside a loss that weights have made large they would lose digits.
+        """
+
+        def loss() -> float:
+            follow()
+            return self.objective.loss_value(self.batch, self.progress)
+
+        def penalty() -> float:
+            return self.objective.penalty()[0]
+
+        step = step * min((term.check_step for term in self.problem.recipe.terms.values()), default=1.0)
+        found = gradient_of(loss, array, step)
+        return found + gradient_of(penalty, array, step) if self.problem.recipe.penalties else found
 
     def errors(self) -> Iterator[Array]:
         """Relative errors, group by group; no parameter is left out."""
-        quantized = self.objective.quantized
+        quantized = self.objective.in_force
         for name, array in self.objective.latent.items():
             if quantized is not None and name in quantized.tensors:
                 yield from self._quantized_errors(quantized, name)
             else:
-                yield relative_error(self.analytic[name], gradient_of(self.value, array, NETWORK_STEP))
+                yield relative_error(self.analytic[name], self.slopes(array, NETWORK_STEP))
         if quantized is not None:
             yield from self._scale_errors(quantized)
         for slot, own in self.objective.own.items():
             for name, array in own.items():
-                yield relative_error(self.analytic[f"{slot}.{name}"], gradient_of(self.value, array, NETWORK_STEP))
+                yield relative_error(self.analytic[f"{slot}.{name}"], self.slopes(array, NETWORK_STEP))
 
     def _quantized_errors(self, quantized: QuantizedParameters, name: str) -> Iterator[Array]:
         effective, latent = self.objective.weights[name], self.objective.latent[name]
-        yield relative_error(self.effective[name], gradient_of(self.value, effective, NETWORK_STEP))
+        yield relative_error(self.effective[name], self.slopes(effective, NETWORK_STEP))
         mask, declared = self._masks(quantized, name)
         yield relative_error(mask, declared)
         start, origin = effective.copy(), latent.copy()
 
-        def along_the_rule() -> float:
+        def along_the_rule() -> None:
             effective[...] = start + mask * (latent - origin)
-            return self.value()
 
-        numeric = gradient_of(along_the_rule, latent, NETWORK_STEP / np.maximum(1.0, np.abs(mask)))
+        numeric = self.slopes(latent, NETWORK_STEP / np.maximum(1.0, np.abs(mask)), along_the_rule)
         effective[...] = start
         yield relative_error(self.analytic[name], numeric)
 
@@ -256,20 +290,28 @@ class _NumericCheck:
         return mask, derivative_of(lambda w: shape.antiderivative(w, unit, high, self.progress), latent, step)
 
     def _scale_errors(self, quantized: QuantizedParameters) -> Iterator[Array]:
-        def with_codes_frozen() -> float:
-            quantized.freeze()
-            return self.value()
+        start = quantized.copied_scales()
 
-        for name, array in quantized.stored.items():
-            yield relative_error(self.analytic[name], gradient_of(with_codes_frozen, array, NETWORK_STEP))
+        def along_the_rule() -> None:
+            quantized.along_scales(start)
+
+        for name, array in quantized.trained.items():
+            numeric = self.slopes(array, _scale_step(quantized, name), along_the_rule)
+            yield relative_error(self.analytic[name], numeric)
             quantized.freeze()
+
+
+def _scale_step(quantized: QuantizedParameters, name: str) -> float:
+    """A step that moves weights as far as those of a ternary column: codes multiply it, columns that share add up."""
+    columns = quantized.latent[name.partition(".")[2]].shape[1]
+    return float(NETWORK_STEP / (quantized.quantizer.max_code * np.sqrt(columns / quantized.trained[name].size)))
 
 
 def _named(objective: Objective) -> dict[str, Array]:
     """Every gradient of an objective by the name of what it belongs to."""
     found = dict(objective.gradients.latent)
-    if objective.gradients.stored is not None:
-        found |= objective.gradients.stored
+    if objective.gradients.scales is not None:
+        found |= objective.gradients.scales
     for slot, own in objective.gradients.own.items():
         found |= {f"{slot}.{name}": gradient for name, gradient in own.items()}
     return found
@@ -287,7 +329,16 @@ def _random_parameters(network: Network, stream: Stream) -> dict[str, Array]:
     return values
 
 
-def _shake(arrays: ParameterSet, stream: Stream) -> None:
+def _nearby(values: Mapping[str, Array], stream: Stream) -> dict[str, Array]:
+    """Float64 values that differ by up to four roundings of float32, each by itself."""
+    reach = 2.0**-22
+    return {
+        name: array * (1.0 + stream.child(name).uniform(0, array.shape, -reach, reach, "float64"))
+        for name, array in values.items()
+    }
+
+
+def _shake(arrays: Arrays, stream: Stream) -> None:
     """Move arrays off their starting values, by numbers that both precisions hold."""
     for name, array in arrays.items():
         noise = stream.child(name).uniform(0, array.shape, -0.1, 0.1, "float32")

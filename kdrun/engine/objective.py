@@ -52,7 +52,7 @@ class Gradients:
     """Gradients of everything that is trained, in the layout of what they belong to."""
 
     latent: ParameterSet
-    stored: ParameterSet | None
+    scales: ParameterSet | None
     own: dict[str, ParameterSet] = field(default_factory=dict)
 
 
@@ -112,12 +112,17 @@ class Objective:
         self._trains_own = any(len(own) for own in self.own.values())
 
     def _quantize_by(self, recipe: Recipe) -> None:
-        """Let `weights` be what the network runs on under a recipe: quantized anew, or the latent arrays themselves."""
+        """Let `weights` be what the network runs on under a recipe: quantized anew, or the latent arrays themselves.
+
+        `in_force` is what they come from while they are quantized; a quantizer may leave the network to its latent
+        weights until training ends.
+        """
         self.quantized: QuantizedParameters | None = None
         self.weights: Arrays = self._latent_arrays
         if recipe.quantizer is not None and recipe.granularity is not None and recipe.quantizer.max_code:
             self.quantized = QuantizedParameters(self.network, self.latent, recipe.quantizer, recipe.granularity)
             self.weights = self.quantized.weights
+        self.in_force = self.quantized
 
     def _start_slots(self, stream: Callable[[str], Stream]) -> None:
         dtype = self.latent.flat.dtype
@@ -142,8 +147,10 @@ class Objective:
             )
 
     def _zero_gradients(self) -> Gradients:
-        stored = self.quantized.dstored if self.quantized is not None else None
-        return Gradients(self.latent.like(), stored, {name: own.like() for name, own in self.own.items()})
+        return Gradients(self.latent.like(), self._dscales(), {name: own.like() for name, own in self.own.items()})
+
+    def _dscales(self) -> ParameterSet | None:
+        return self.quantized.dtrained if self.quantized is not None else None
 
     def forward(self, inputs: Array, want: frozenset[str]) -> Arrays:
         """Outputs of the network as it is now quantized."""
@@ -153,14 +160,23 @@ class Objective:
         """Go on with another quantizer: new scales, measured from the latent weights."""
         self.recipe = recipe
         self._quantize_by(recipe)
-        self.gradients.stored = self.quantized.dstored if self.quantized is not None else None
+        self.gradients.scales = self._dscales()
 
     def prepare(self, progress: Progress) -> None:
         """Tell every slot where training stands, and quantize."""
         for context in self.contexts.values():
             context.progress = progress
         if self.quantized is not None:
-            self.quantized.quantize()
+            self._run_on(self.quantized, progress)
+
+    def _run_on(self, quantized: QuantizedParameters, progress: Progress) -> None:
+        """Quantize, or let the network run on its latent weights, so that scales have no gradient."""
+        if quantized.quantizer.is_in_force(progress):
+            self.in_force, self.weights = quantized, quantized.weights
+            quantized.update()
+        else:
+            self.in_force, self.weights = None, self._latent_arrays
+            quantized.dtrained.flat.fill(0.0)
 
     def evaluate(self, batch: Batch, progress: Progress) -> Evaluation:
         """Value of the loss at the present weights; fills `gradients` with those of the weights that run and of `own`.
@@ -177,9 +193,9 @@ class Objective:
             self._assign_credit(self.recipe.credit, found.student, d_outputs, batch)
         return found
 
-    def value(self, batch: Batch, progress: Progress) -> float:
-        """Value of the whole loss at the present weights, without gradients."""
-        return self._losses(batch, progress).value + self.penalty()[0]
+    def loss_value(self, batch: Batch, progress: Progress) -> float:
+        """Value of the loss at the present weights, without gradients and without penalties."""
+        return self._losses(batch, progress).value
 
     def _losses(self, batch: Batch, progress: Progress) -> Evaluation:
         student = self.network.forward(self.weights, batch.inputs, self.want)
@@ -207,8 +223,8 @@ class Objective:
 
     def finish(self, progress: Progress) -> float:
         """Slot 5 and penalties: gradients of latent parameters and scales. Returns the value of the penalties."""
-        if self.quantized is not None:
-            self.quantized.backward_inplace(self._latent_gradients, self.recipe.shape, progress)
+        if self.in_force is not None:
+            self.in_force.backward_inplace(self._latent_gradients, self.recipe.shape, progress)
         if not self.recipe.penalties:
             return 0.0
         value, gradients = self.penalty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,9 @@ from kdrun.models.contract import Network
 class _Tensor:
     """One quantized matrix [fan_in, fan_out]: its arrays, and for each kind of scale what is stored and per column.
 
-    `columns` and `dcolumns` are the scales of each column and their gradients, `stored` and `dstored` what is trained.
-    Where every column has a stored scale of its own they are the same arrays, and nothing is spread or gathered.
+    `columns` and `dcolumns` are the scales of each column and their gradients, `stored` and `dtrained` those that the
+    run keeps. Where every column has a stored scale of its own they are the same arrays, and nothing is spread or
+    gathered. Scales that are measured anew have no gradients.
     """
 
     latent: Array
@@ -25,7 +27,7 @@ class _Tensor:
     effective: Array
     mask: Array
     stored: dict[str, Array]
-    dstored: dict[str, Array]
+    dtrained: dict[str, Array]
     columns: dict[str, Array]
     dcolumns: dict[str, Array]
     is_shared: bool
@@ -35,8 +37,8 @@ class QuantizedParameters:
     """The quantized view of a network's latent parameters.
 
     `weights` is what the network runs on: effective weights of the tensors that are quantized, the latent arrays
-    themselves of the others. `stored` holds the scales that are trained, named `scale.tensor`, `dstored` their
-    gradients.
+    themselves of the others. `stored` holds all scales of the run, named `scale.tensor`: those that are trained are
+    also in `trained`, their gradients in `dtrained`; the others are measured anew after every step.
     """
 
     def __init__(self, network: Network, latent: ParameterSet, quantizer: Quantizer, granularity: Granularity) -> None:
@@ -47,8 +49,13 @@ class QuantizedParameters:
         dtype = latent.flat.dtype
         self.codes, effective = ParameterSet(shapes, dtype), ParameterSet(shapes, dtype)
         self._masks = ParameterSet(shapes, dtype)
-        self.stored = ParameterSet(self._stored_shapes(shapes), dtype)
-        self.dstored = self.stored.like()
+        self._remeasures, self._pulls = bool(quantizer.measured_names), _pulls(quantizer)
+        stored = self._stored_shapes(shapes)
+        measured = {name: shape for name, shape in stored.items() if name.split(".")[0] in quantizer.measured_names}
+        self.trained = ParameterSet({name: stored[name] for name in stored if name not in measured}, dtype)
+        self.dtrained = self.trained.like()
+        scales = {**self.trained, **ParameterSet(measured, dtype)}
+        self.stored = {name: scales[name] for name in stored}
         self.weights: dict[str, Array] = {**latent, **effective}
         self._tensors = {name: self._tensor(name) for name in self.tensors}
         self._shared = [tensor for tensor in self._tensors.values() if tensor.is_shared]
@@ -64,13 +71,13 @@ class QuantizedParameters:
     def _tensor(self, name: str) -> _Tensor:
         scales, latent = self.quantizer.scale_names, self.latent[name]
         stored = {scale: self.stored[f"{scale}.{name}"] for scale in scales}
-        dstored = {scale: self.dstored[f"{scale}.{name}"] for scale in scales}
+        dtrained = {s: self.dtrained[f"{s}.{name}"] for s in scales if s not in self.quantizer.measured_names}
         per_column = ParameterSet(dict.fromkeys(scales, latent.shape[1:]), latent.dtype)
         is_shared = not self.granularity.is_own
         if not is_shared and self.granularity.stored_shape(latent.shape[1]) != latent.shape[1:]:
             raise TypeError(
                 f"granularity {self.granularity.name!r} stores other scales than one for each column, so it needs"
-                " pool, spread and gather of its own"
+                " grouped, spread and gather of its own"
             )
         return _Tensor(
             latent=latent,
@@ -78,19 +85,23 @@ class QuantizedParameters:
             effective=self.weights[name],
             mask=self._masks[name],
             stored=stored,
-            dstored=dstored,
+            dtrained=dtrained,
             columns=dict(per_column) if is_shared else stored,
-            dcolumns=dict(per_column.like()) if is_shared else dstored,
+            dcolumns={scale: np.zeros_like(per_column[scale]) for scale in dtrained} if is_shared else dtrained,
             is_shared=is_shared,
         )
 
     def measure(self) -> None:
         """Start the scales from the latent weights."""
         for tensor in self._tensors.values():
-            self.quantizer.measure(tensor.latent, tensor.columns)
-        for tensor in self._shared:
-            for scale, columns in tensor.columns.items():
-                self.granularity.pool(columns, tensor.stored[scale], self.quantizer.pools_largest)
+            self.quantizer.measure(self.granularity.grouped(tensor.latent), tensor.stored)
+
+    def update(self) -> None:
+        """What follows from the latent weights of a step: scales that are measured anew, codes, effective weights."""
+        if self._remeasures:
+            for tensor in self._tensors.values():
+                self.quantizer.remeasure(self.granularity.grouped(tensor.latent), tensor.stored)
+        self.quantize()
 
     def _spread(self) -> None:
         """Make the scales of columns from those that are stored."""
@@ -123,9 +134,27 @@ class QuantizedParameters:
 
     def load(self, arrays: Arrays) -> None:
         """Take over scales and codes of a finished run."""
-        self.stored.assign({name: arrays[name] for name in self.stored})
+        self.assign_scales({name: arrays[name] for name in self.stored})
         self.codes.assign({name: arrays[f"codes.{name}"] for name in self.tensors})
         self.freeze()
+
+    def assign_scales(self, scales: Arrays) -> None:
+        """Copy values into the stored scales of the same names."""
+        for name, array in scales.items():
+            self.stored[name][...] = array
+
+    def copied_scales(self) -> dict[str, dict[str, Array]]:
+        """The scales of the columns as they are, by tensor and kind."""
+        return {
+            name: {scale: columns.copy() for scale, columns in tensor.columns.items()}
+            for name, tensor in self._tensors.items()
+        }
+
+    def along_scales(self, start: Mapping[str, Arrays]) -> None:
+        """Effective weights along which gradients of scales are declared: where scales moved to, from `start`."""
+        self._spread()
+        for name, tensor in self._tensors.items():
+            self.quantizer.along_scales(tensor.latent, tensor.codes, start[name], tensor.columns, tensor.effective)
 
     def masks(self, shape: GradientShape, progress: Progress) -> dict[str, Array]:
         """m(w) of each quantized tensor; a tensor whose mask is 1 everywhere is left out."""
@@ -146,14 +175,28 @@ class QuantizedParameters:
         """Gradients of the scales; then `gradient` of effective weights becomes that of the latent ones."""
         for name, tensor in self._tensors.items():
             dlatent = gradient[name]
-            self.quantizer.backward(dlatent, tensor.latent, tensor.codes, tensor.columns, tensor.dcolumns)
+            if tensor.dcolumns:
+                self.quantizer.backward(dlatent, tensor.latent, tensor.codes, tensor.columns, tensor.dcolumns)
             if shape is not None and self._shaped(tensor, shape, progress):
                 multiply_into(dlatent, tensor.mask, dlatent)
         for tensor in self._shared:
             for scale, dcolumns in tensor.dcolumns.items():
-                self.granularity.gather(dcolumns, tensor.dstored[scale])
+                self.granularity.gather(dcolumns, tensor.dtrained[scale])
 
     def project_inplace(self, progress: Progress) -> None:
         """Slot 7 of the quantizer."""
+        if self._pulls:
+            self._pull_inplace(progress)
         for tensor in self._tensors.values():
             self.quantizer.project_inplace(tensor.latent, tensor.stored, progress)
+
+    def _pull_inplace(self, progress: Progress) -> None:
+        """Draw latent weights, as the optimizer left them, to the effective ones that follow from them."""
+        self.update()
+        for tensor in self._tensors.values():
+            self.quantizer.pull_inplace(tensor.latent, tensor.effective, progress)
+
+
+def _pulls(quantizer: Quantizer) -> bool:
+    """Whether a quantizer draws latent weights anywhere."""
+    return type(quantizer).pull_inplace is not Quantizer.pull_inplace

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from kdrun.errors import UsageError
 from kdrun.factors.contract import (
@@ -97,7 +99,7 @@ def recipe_of(techniques: dict[str, Level], supervised_weight: float = 1.0) -> R
     return Recipe(
         quantizer=quantizer,
         granularity=_granularity(quantizer),
-        schedule=_only(QuantizationSchedule, techniques.values()),
+        schedule=_schedule(techniques, quantizer),
         shape=_only(GradientShape, techniques.values()),
         terms=terms,
         hyper=_declared(_all(HyperParameter, techniques), terms),
@@ -116,6 +118,33 @@ def _declared(hyper: dict[str, HyperParameter], terms: dict[str, Term]) -> dict[
     """The hyper-parameters that some term reads: the others cost nothing and learn nothing."""
     wanted = {name for term in terms.values() for name in term.hyper_names}
     return {family: level for family, level in hyper.items() if level.provides in wanted}
+
+
+def _schedule(techniques: dict[str, Level], quantizer: Quantizer | None) -> QuantizationSchedule | None:
+    """The schedule of quantizers, where there is something to switch and it does."""
+    found = _only(QuantizationSchedule, techniques.values())
+    if found is None or quantizer is None:
+        return None
+    return None if type(found).quantizer_name is QuantizationSchedule.quantizer_name else found
+
+
+def quantizer_like(final: Quantizer, name: str) -> Quantizer:
+    """The quantizer of another name with those of `final`'s parameters that it has, and whose value it takes."""
+    if name == final.name:
+        return final
+    kind = levels("quantizer")[name]
+    quantizer = kind(**{field: value for field, value in final.model_dump().items() if _takes(kind, field, value)})
+    assert isinstance(quantizer, Quantizer)
+    return quantizer
+
+
+def _takes(kind: type[Level], field: str, value: Any) -> bool:
+    """Whether a level has a parameter of that name, and may have it at that value."""
+    try:
+        kind(**{field: value})
+    except ValidationError:
+        return False
+    return True
 
 
 def _granularity(quantizer: Quantizer | None) -> Granularity | None:

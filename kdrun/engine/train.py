@@ -10,6 +10,7 @@ import numpy as np
 from kdrun.core.adam import squared_norm
 from kdrun.core.parameters import ParameterSet
 from kdrun.engine.objective import SUPERVISED, Evaluation, Objective
+from kdrun.engine.recipe import quantizer_like
 from kdrun.factors.contract import (
     Array,
     Arrays,
@@ -21,9 +22,7 @@ from kdrun.factors.contract import (
     Optimizer,
     Progress,
     QuantizationSchedule,
-    Quantizer,
 )
-from kdrun.factors.discover import levels
 from kdrun.records import History
 from kdrun.tasks.contract import Data
 
@@ -95,9 +94,9 @@ class Trainer:
         """Groups of latent parameters and scales, with an optimizer that remembers nothing; they are clipped as one."""
         self._start_group("latent", self.objective.latent, self.objective.gradients.latent)
         self.groups.pop("scales", None)
-        quantized, stored = self.objective.quantized, self.objective.gradients.stored
-        if quantized is not None and stored is not None and len(quantized.stored):
-            self._start_group("scales", quantized.stored, stored)
+        quantized = self.objective.quantized
+        if quantized is not None and len(quantized.trained):
+            self._start_group("scales", quantized.trained, quantized.dtrained)
         self._network_groups = [self.groups[name] for name in ("latent", "scales") if name in self.groups]
 
     def train(self, data: Data, steps: int, series: Series) -> Evaluation:
@@ -144,7 +143,7 @@ class Trainer:
         name = schedule.quantizer_name(progress, final.name)
         if name == recipe.quantizer.name:
             return
-        self.objective.switch(replace(recipe, quantizer=_quantizer_like(final, name)))
+        self.objective.switch(replace(recipe, quantizer=quantizer_like(final, name)))
         self._start_network()
 
     def _step(self, batch: Batch, progress: Progress, series: Series) -> Evaluation:
@@ -213,8 +212,8 @@ class Trainer:
     def _forward_as(self, flats: dict[str, Array], inputs: Array, want: frozenset[str]) -> Arrays:
         """Run the student with other values of everything that is trained."""
         self._set_flats(flats)
-        if self.objective.quantized is not None:
-            self.objective.quantized.quantize()
+        if self.objective.in_force is not None:
+            self.objective.in_force.update()
         return self.objective.forward(inputs, want)
 
     def _set_flats(self, flats: dict[str, Array]) -> None:
@@ -259,14 +258,3 @@ def _clip_factor(groups: list[Group], clip: float | None) -> float:
         square += float(squared_norm(group.gradient.flat))
     norm = math.sqrt(square)
     return clip / norm if norm > clip else 1.0
-
-
-def _quantizer_like(final: Quantizer, name: str) -> Quantizer:
-    """The quantizer of another name with those of `final`'s parameters that it knows."""
-    if name == final.name:
-        return final
-    kind = levels("quantizer")[name]
-    known = {field: value for field, value in final.model_dump().items() if field in kind.model_fields}
-    quantizer = kind(**known)
-    assert isinstance(quantizer, Quantizer)
-    return quantizer

@@ -39,6 +39,7 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 Forward = Callable[[Array, frozenset[str]], Arrays]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+FLOAT_BITS = 32
 # What a study writes for a slot that stays empty.
 EMPTY = "none"
 
@@ -185,22 +186,22 @@ class Curriculum(Level):
 class Granularity(Level):
     """Slot 1: how many scales a matrix stores, and how they spread over its columns.
 
-    Default: each column's own, [fan_out]. One that has no `pool`, `spread` or `gather` of its own costs nothing: the
+    Default: each column's own, [fan_out]. One that has no `grouped`, `spread` or `gather` of its own costs nothing: the
     scales of the columns are then what is stored.
     """
 
     @property
     def is_own(self) -> bool:
         """Whether every column has a stored scale of its own."""
-        return all(getattr(type(self), name) is getattr(Granularity, name) for name in ("pool", "spread", "gather"))
+        return all(getattr(type(self), name) is getattr(Granularity, name) for name in ("grouped", "spread", "gather"))
 
     def stored_shape(self, fan_out: int) -> tuple[int, ...]:
         """Shape of what is stored for a matrix [fan_in, fan_out]."""
         raise NotImplementedError
 
-    def pool(self, columns: Array, stored: Array, largest: bool) -> None:
-        """Write the stored scales from one measured for each column [fan_out]: their largest, or their mean."""
-        stored[:] = columns
+    def grouped(self, w_latent: Array) -> Array:
+        """The weights of each stored scale as a column, [weights, stored scales]: what scales are measured from."""
+        return w_latent
 
     def spread(self, stored: Array, columns: Array) -> None:
         """Write the scale of each column [fan_out]."""
@@ -214,20 +215,42 @@ class Granularity(Level):
 class Quantizer(Level):
     """Slots 1, 5 and 7 for a weight matrix [fan_in, fan_out] whose columns have scales of their own.
 
-    `scale_names` are the learned arrays of a matrix; each is [fan_out] here, whatever the granularity stores.
+    `scale_names` are the arrays of a matrix that are stored with its codes; each is [fan_out] here, whatever the
+    granularity stores. They are trained, but for those in `measured_names`, which follow from the latent weights and
+    are constants to every gradient.
     """
 
     scale_names: ClassVar[tuple[str, ...]] = ()
-    pools_largest: ClassVar[bool] = False
 
     @property
     def max_code(self) -> int:
         """Codes run from −max_code to max_code; 0 means that weights are not quantized."""
         raise NotImplementedError
 
+    @property
+    def bits(self) -> int:
+        """Stored bits of one weight: as many as tell its codes apart, or those of a float."""
+        return (2 * self.max_code).bit_length() or FLOAT_BITS
+
+    @property
+    def measured_names(self) -> tuple[str, ...]:
+        """Those of `scale_names` that are measured anew after every step, instead of trained. Default: none."""
+        return ()
+
+    def is_in_force(self, progress: Progress) -> bool:
+        """Whether the network runs on quantized weights; else on latent ones, which then have plain gradients.
+
+        It is asked for before every step, and at fraction 1 for what is left once training is over.
+        """
+        return True
+
     def measure(self, w_latent: Array, scales: Arrays) -> None:
-        """Write the initial scales [fan_out] each, from latent weights."""
+        """Write the initial scales, one of each name for every column of the latent weights."""
         raise NotImplementedError
+
+    def remeasure(self, w_latent: Array, scales: Arrays) -> None:
+        """Write the scales of `measured_names`, and no others. Default: those of `measure`, where it is all of them."""
+        self.measure(w_latent, scales)
 
     def quantize(self, w_latent: Array, scales: Arrays, codes: Array, w_eff: Array) -> None:
         """Write codes (integers, kept as numbers of the dtype) and effective weights [fan_in, fan_out]."""
@@ -242,11 +265,26 @@ class Quantizer(Level):
         raise NotImplementedError
 
     def backward(self, dw_eff: Array, w_latent: Array, codes: Array, scales: Arrays, dscales: Arrays) -> None:
-        """Write the gradients of the scales, with codes held fixed."""
+        """Write the gradients of the trained scales. It is not asked of a quantizer that trains none."""
         raise NotImplementedError
 
+    def along_scales(self, w_latent: Array, codes: Array, start: Arrays, scales: Arrays, w_eff: Array) -> None:
+        """Write the effective weights whose derivative by the scales, at `start`, is what `backward` says.
+
+        The gradient check alone asks for it. Default: those of frozen codes, which is exact; a surrogate says here what
+        it is the gradient of.
+        """
+        self.effective(codes, scales, w_eff)
+
+    def scale_kinks(self, unit: Array) -> Array:
+        """Where gradients of scales jump, besides the boundaries between codes: points [n, fan_out]. Default: none."""
+        return np.empty((0, unit.size))
+
+    def pull_inplace(self, w_latent: Array, w_eff: Array, progress: Progress) -> None:
+        """Slot 7: draw latent weights to their effective ones after a step. Without one of its own it costs nothing."""
+
     def project_inplace(self, w_latent: Array, stored: Arrays, progress: Progress) -> None:
-        """Slot 7: put weights and stored scales back where they must be (a floor, a proximal step)."""
+        """Slot 7: put weights and stored scales back where they must be (a floor)."""
 
 
 class Activations(Level):
@@ -259,11 +297,18 @@ class Activations(Level):
 
 
 class QuantizationSchedule(Level):
-    """Slot 1: which quantizer is in force. A switch starts new scales and clears the optimizer's moments."""
+    """Slot 1: which quantizer is in force. A switch starts new scales and clears the optimizer's moments.
+
+    One without a `quantizer_name` of its own costs nothing.
+    """
 
     def quantizer_name(self, progress: Progress, final: str) -> str:
         """The name of the quantizer of this step; `final` is the one that the study asks for."""
-        raise NotImplementedError
+        return final
+
+    def quantizer_names(self, final: str) -> tuple[str, ...]:
+        """Every name that `quantizer_name` gives, in order: all of them are checked before anything is trained."""
+        return (final,)
 
 
 class GradientShape(Level):
@@ -299,13 +344,15 @@ class TermResult(NamedTuple):
 class Term(Level):
     """Slot 3: one term of the loss. `want` and `teacher_want` name the outputs that it reads.
 
-    `same_width` names those that it compares number by number, so that student and teacher must have as many.
+    `same_width` names those that it compares number by number, so that student and teacher must have as many. A term
+    with kinks has finite differences taken in steps that are `check_step` times as long.
     """
 
     per_sample: ClassVar[bool] = True
     want: ClassVar[frozenset[str]] = frozenset()
     teacher_want: ClassVar[frozenset[str]] = frozenset()
     same_width: ClassVar[frozenset[str]] = frozenset()
+    check_step: ClassVar[float] = 1.0
     hyper_names: ClassVar[tuple[str, ...]] = ()
 
     def weight(self, progress: Progress) -> float:
@@ -321,7 +368,7 @@ class Term(Level):
         raise NotImplementedError
 
     def is_smooth(self, student: Arrays, teachers: tuple[Arrays, ...], context: Context) -> bool:
-        """Whether finite differences with a step of 0.03 in any parameter stay clear of kinks of the term."""
+        """Whether finite differences stay clear of kinks of the term: six points, up to 0.03·check_step away."""
         return True
 
 

@@ -8,11 +8,19 @@ import pytest
 from kdrun.core.quantize import (
     SCALE_FLOOR,
     floor_inplace,
+    largest_magnitude,
+    lsq_scale_gradient,
+    mean_above,
     mean_magnitude,
     multiply_into,
+    pull_inplace,
     quantize_columns,
     scale_codes,
     scale_gradient,
+    signed_gradients,
+    signed_magnitudes,
+    sum_into,
+    threshold_codes,
 )
 from tests.core.comparing import assert_bits, assert_gradient, unchanged
 from tests.naive import quantization as naive
@@ -126,10 +134,124 @@ def test_scales_start_at_the_mean_magnitude(shape, dtype, rng):
 
 
 def test_a_column_of_zeros_has_the_smallest_scale(dtype):
-    """A scale is never zero: it starts at 1e−6 at least."""
+    """A scale is never zero: it starts at 1e−6 at least, by whatever it is measured."""
+    zeros, expected = np.zeros((3, 17), dtype), np.full(17, SCALE_FLOOR, dtype)
     got = np.empty(17, dtype)
-    mean_magnitude(np.zeros((3, 17), dtype), got)
-    assert_bits(got, np.full(17, SCALE_FLOOR, dtype))
+    mean_magnitude(zeros, got)
+    assert_bits(got, expected)
+    largest_magnitude(zeros, 7, got)
+    assert_bits(got, expected)
+    mean_above(zeros, np.full(17, 0.1, dtype), got)
+    assert_bits(got, expected)
+
+
+@shapes
+@max_codes
+def test_the_largest_weight_takes_the_largest_code(shape, max_code, dtype, rng):
+    """scale = max |w|/max_code of each column, whatever the sign of the largest."""
+    w = rng.normal(size=shape).astype(dtype)
+    got = np.full(shape[1], np.nan, dtype)
+    largest_magnitude(w, max_code, got)
+    np.testing.assert_allclose(got, naive.largest_magnitude(w, max_code), rtol=1e-6 if dtype == np.float32 else 1e-15)
+    codes, _ = quantized(w, got, max_code)
+    np.testing.assert_array_equal(np.abs(codes).max(axis=0), np.full(shape[1], max_code))
+
+
+def thresholds(w, rng):
+    """A threshold for each column that some weights exceed; one weight lies at it."""
+    limit = (np.abs(w).max(axis=0) * rng.uniform(0.2, 0.8, w.shape[1])).astype(w.dtype)
+    w[0] = np.where(np.abs(w[0]) < np.abs(w).max(axis=0), -limit, w[0])
+    return limit
+
+
+@shapes
+def test_codes_by_a_threshold_are_signs(shape, dtype, rng):
+    """±1 strictly beyond the threshold of the column, else 0."""
+    w = rng.normal(size=shape).astype(dtype)
+    limit, got = thresholds(w, rng), np.full_like(w, np.nan)
+    threshold_codes(w, limit, got)
+    np.testing.assert_array_equal(got, naive.threshold_codes(w, limit))
+
+
+@shapes
+def test_the_mean_beyond_a_threshold_leaves_out_the_rest(shape, dtype, rng):
+    """scale = mean |w| over |w| > threshold."""
+    w = rng.normal(size=shape).astype(dtype)
+    limit, got = thresholds(w, rng), np.full(shape[1], np.nan, dtype)
+    mean_above(w, limit, got)
+    np.testing.assert_allclose(got, naive.mean_above(w, limit), rtol=1e-6 if dtype == np.float32 else 1e-15)
+    assert (got > limit).all()
+
+
+def signs(shape, dtype, rng):
+    """Codes −1, 0, 1; in the first row none is 0."""
+    codes = rng.integers(-1, 2, shape).astype(dtype)
+    codes[0] = rng.choice([-1, 1], shape[1])
+    return codes
+
+
+@shapes
+def test_each_sign_has_its_magnitude(shape, dtype, rng):
+    """w_eff is one of three values in each column."""
+    codes, got = signs(shape, dtype, rng), np.full(shape, np.nan, dtype)
+    positive, negative = (rng.uniform(0.5, 2.0, shape[1]).astype(dtype) for _ in range(2))
+    signed_magnitudes(codes, positive, negative, got)
+    np.testing.assert_array_equal(got, naive.signed_magnitudes(codes, positive, negative))
+
+
+@shapes
+def test_gradients_of_two_magnitudes_sum_over_their_codes(shape, dtype, rng):
+    """Each magnitude takes the slopes of its own codes, the negative one with the other sign."""
+    codes, slopes = signs(shape, dtype, rng), rng.normal(size=shape).astype(dtype)
+    got = [np.full(shape[1], np.nan, dtype) for _ in range(2)]
+    signed_gradients(slopes, codes, *got)
+    for found, expected in zip(got, naive.signed_gradients(slopes, codes), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 if dtype == np.float32 else 1e-15)
+    assert np.abs(got[0]).max() + np.abs(got[1]).max() > 0.0
+
+
+@shapes
+@max_codes
+def test_the_lsq_gradient_is_its_residual_inside_and_its_code_outside(shape, max_code, dtype, rng):
+    """dscale = Σ dw_eff·(round(w/s) − w/s), and ±max_code beyond the clip range."""
+    w, scale = problem(shape, max_code, dtype, rng)
+    slopes = rng.normal(size=shape).astype(dtype)
+    got = np.full(shape[1], np.nan, dtype)
+    lsq_scale_gradient(slopes, w, scale, max_code, got)
+    expected = naive.lsq_scale_gradient(slopes, w, scale, max_code)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5 if dtype == np.float32 else 1e-14)
+    assert np.abs(got).max() > 0.0
+
+
+def test_the_lsq_gradient_by_hand():
+    """s = 0.5, codes to 2: places 0.6, −1.2, 5, −2.3 have directions 0.4, 0.2, 2, −2, weighed by 1, 2, 3, 4."""
+    w, slopes, got = np.array([[0.3], [-0.6], [2.5], [-1.15]]), np.array([[1.0], [2.0], [3.0], [4.0]]), np.empty(1)
+    lsq_scale_gradient(slopes, w, np.array([0.5]), 2, got)
+    np.testing.assert_allclose(got, [0.4 + 0.4 + 6.0 - 8.0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 16, 17, 33])
+def test_sums_run_in_order(size, dtype, rng):
+    """The sum is that of a loop in the array's own precision, to the bit."""
+    values, got, expected = rng.normal(size=size).astype(dtype), np.full(1, np.nan, dtype), dtype.type(0.0)
+    for value in values:
+        expected += value
+    sum_into(values, got)
+    assert_bits(got, np.array([expected], dtype))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.1, 1.0, 50.0])
+def test_a_pull_is_a_weighted_mean_with_the_target(strength, dtype, rng):
+    """w becomes (w + ρ·target)/(1 + ρ); nothing moves at ρ = 0, nor what is at its target."""
+    w, target = rng.normal(size=(3, 17)).astype(dtype), rng.normal(size=(3, 17)).astype(dtype)
+    w[1] = target[1]
+    got = w.copy()
+    pull_inplace(got, target, strength)
+    expected = (w + strength * target) / (1.0 + strength)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6 if dtype == np.float32 else 1e-15)
+    assert_bits(got[1], target[1])
+    if strength == 0.0:
+        assert_bits(got, w)
 
 
 def test_the_floor_lifts_small_scales_and_no_others(dtype):
@@ -159,6 +281,13 @@ def test_inputs_are_only_read(dtype, rng):
         scale_gradient(w, codes, columns)
         mean_magnitude(w, columns)
         multiply_into(w, codes, out)
+        largest_magnitude(w, 2, columns)
+        mean_above(w, scale, columns)
+        threshold_codes(w, scale, out)
+        signed_magnitudes(codes, scale, scale, out)
+        signed_gradients(w, codes, columns, columns.copy())
+        lsq_scale_gradient(w, w, scale, 2, columns)
+        sum_into(scale, columns)
 
     unchanged({"w": w, "scale": scale, "codes": codes}, run)
 

@@ -309,7 +309,7 @@ class Coarse(Ternary):
 
 def test_a_switch_of_quantizers_starts_new_scales_and_moments(monkeypatch):
     """At the switch scales are measured again and the optimizer remembers nothing."""
-    monkeypatch.setattr("kdrun.engine.train.levels", lambda family: {**discover.levels(family), "coarse": Coarse})
+    monkeypatch.setattr("kdrun.engine.recipe.levels", lambda family: {**discover.levels(family), "coarse": Coarse})
     trainer = trainer_with({"quantizer": Ternary(), "gradient": Smoothstep(), "quant_schedule": CoarseFirst()})
     names, powers = [], []
     original = trainer._step

@@ -29,10 +29,13 @@ TERNARY = {"quantizer": Ternary(), "gradient": Smoothstep()}
 
 
 def test_every_combination_of_what_is_discovered_is_there():
-    """A float teacher, float students, and ternary ones with each shape; each of them with each distillation."""
+    """A float teacher, float students, and quantized ones with each shape; each of them with each distillation."""
     names = [combination.name for combination in all_combinations(Sine.example(), Cfc.example())]
     shapes, distillations = discover.levels("gradient"), [None, *discover.levels("distillation")]
-    assert len(names) == len(set(names)) == 1 + len(distillations) * (len(shapes) + 1)
+    quantized = [name for name, level in discover.levels("quantizer").items() if level().max_code]
+    plain = [name for name in names if "(" not in name]
+    assert len(plain) == len(set(plain)) == 1 + len(distillations) * (len(quantized) * len(shapes) + 1)
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("seed", range(2, 8))

@@ -12,10 +12,10 @@ from kdrun.engine.quantized import QuantizedParameters
 from kdrun.factors.contract import Progress
 from kdrun.factors.gradient.smoothstep import Smoothstep
 from kdrun.factors.granularity.per_row import PerRow
+from kdrun.factors.granularity.per_tensor import PerTensor
 from kdrun.factors.quantizer.ternary import Ternary
 from kdrun.models.cfc import Cfc
 from tests.core.comparing import assert_bits
-from tests.engine.throwaway import PerTensor
 
 NOW = Progress(1, 4)
 
@@ -44,7 +44,7 @@ def test_per_row_is_a_scale_of_ones_own():
     assert not PerTensor().is_own
 
 
-@pytest.mark.parametrize("name", ["pool", "spread", "gather"])
+@pytest.mark.parametrize("name", ["grouped", "spread", "gather"])
 def test_one_rule_is_enough_to_share(name):
     """A granularity that has any of the three rules itself is asked for all of them."""
     kind = type("Sharing", (PerRow,), {name: lambda *_: None, "name": "sharing", "__module__": __name__})
@@ -61,10 +61,10 @@ def test_an_inherited_rule_counts():
 
 
 def test_a_shared_scale_starts_from_what_the_columns_measure():
-    """The mean of the columns' scales, which do not know of each other."""
+    """All weights of the matrix in one: the mean magnitude is that of its columns' own."""
     shared, own = quantized_with(PerTensor()), quantized_with(PerRow())
     for name in own.stored:
-        np.testing.assert_allclose(shared.stored[name], [own.stored[name].mean()], rtol=1e-15)
+        np.testing.assert_allclose(shared.stored[name], [own.stored[name].mean()], rtol=1e-14)
 
 
 def test_a_shared_scale_is_the_scale_of_every_column(dtype):
@@ -88,7 +88,7 @@ def test_the_gradient_of_a_shared_scale_is_the_sum_over_columns():
     own.backward_inplace(again, Smoothstep(), NOW)
     for name, array in gradient.items():
         assert_bits(array, again[name])
-        np.testing.assert_allclose(shared.dstored[f"scale.{name}"], [own.dstored[f"scale.{name}"].sum()], rtol=1e-14)
+        np.testing.assert_allclose(shared.dtrained[f"scale.{name}"], [own.dtrained[f"scale.{name}"].sum()], rtol=1e-14)
 
 
 @pytest.mark.parametrize("granularity", [PerRow(), PerTensor()], ids=lambda level: level.name)
@@ -97,7 +97,7 @@ def test_a_step_of_the_stored_scales_reaches_the_weights(granularity):
     quantized = quantized_with(granularity)
     before = {name: quantized.weights[name].copy() for name in quantized.tensors}
     codes = {name: quantized.codes[name].copy() for name in quantized.tensors}
-    quantized.stored.flat[:] *= 2.0
+    quantized.trained.flat[:] *= 2.0
     quantized.freeze()
     for name, array in before.items():
         assert_bits(quantized.weights[name], 2.0 * array)
@@ -120,7 +120,7 @@ def test_weights_of_codes_are_those_that_run(granularity, dtype):
 def test_a_finished_run_is_taken_over(granularity):
     """Scales and codes of one set give another the same weights."""
     first, second = quantized_with(granularity), quantized_with(granularity)
-    first.stored.flat[:] *= 3.0
+    first.trained.flat[:] *= 3.0
     first.quantize()
     arrays = {**first.stored, **{f"codes.{name}": first.codes[name] for name in first.tensors}}
     second.load(arrays)
@@ -139,5 +139,5 @@ class OtherShape(PerRow):
 
 def test_a_granularity_that_does_not_say_how_it_spreads_is_refused():
     """Scales that are not one for each column would be read beyond their end."""
-    with pytest.raises(TypeError, match="needs pool, spread and gather"):
+    with pytest.raises(TypeError, match="needs grouped, spread and gather"):
         quantized_with(OtherShape())

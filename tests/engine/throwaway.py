@@ -19,7 +19,6 @@ from kdrun.factors.contract import (
     Curriculum,
     Forward,
     Gate,
-    Granularity,
     GroupSettings,
     HyperParameter,
     Penalty,
@@ -263,21 +262,3 @@ class TwoMembers(_Throwaway, Teachers):
 
     def members(self, teacher: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         return ({**teacher, "epochs": 20}, {**teacher, "epochs": 30})
-
-
-class PerTensor(_Throwaway, Granularity):
-    """One scale for a whole matrix: the mean or the largest of those that its columns measure."""
-
-    name: ClassVar[str] = "per_tensor"
-
-    def stored_shape(self, fan_out: int) -> tuple[int, ...]:
-        return (1,)
-
-    def pool(self, columns: Array, stored: Array, largest: bool) -> None:
-        stored[0] = columns.max() if largest else columns.mean()
-
-    def spread(self, stored: Array, columns: Array) -> None:
-        columns[:] = stored[0]
-
-    def gather(self, d_columns: Array, d_stored: Array) -> None:
-        d_stored[0] = d_columns.sum()

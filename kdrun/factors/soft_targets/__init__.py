@@ -54,6 +54,7 @@ class Divergence(SoftTargets):
     """A divergence D(p, q) of p = softmax(z_t/T), the teacher, and q = softmax(z_s/T), the student.
 
     A level says how D and its gradients by u = z_s/T and a = z_t/T follow from p and q; all the rest is the same.
+    Distributions are computed in float64 whatever the logits are: where they agree, D is a small rest of large parts.
     """
 
     hyper_names: ClassVar[tuple[str, ...]] = ("temperature",)
@@ -69,7 +70,7 @@ class Divergence(SoftTargets):
         temperature = context.hyper.get("temperature", Temperature())
         factor = temperature.squared if self.t_squared else 1.0
         logits = student["logits"]
-        z_s, z_t = (found["logits"].reshape(-1, logits.shape[-1]) for found in (student, teachers[0]))
+        z_s, z_t = (_in_double(found["logits"]) for found in (student, teachers[0]))
         rows, du, da = self._rows(z_s, z_t, temperature.value)
         value, shares = np.empty(logits.shape[-2]), batch.shares(len(rows))
         mean_over_times(rows, shares, value)
@@ -79,7 +80,8 @@ class Divergence(SoftTargets):
             temperature_slope(du, da, z_s, z_t, temperature.value, slope)
             d_hyper["temperature"] = self._by_temperature(slope, shares, value, factor, context)
         scale_rows_inplace(du, shares * (factor / temperature.value))
-        return TermResult(value * factor, {"logits": du.reshape(logits.shape)}, d_hyper=d_hyper)
+        dlogits = du.reshape(logits.shape).astype(logits.dtype)
+        return TermResult(value * factor, {"logits": dlogits}, d_hyper=d_hyper)
 
     def _rows(self, z_s: Array, z_t: Array, temperature: float) -> tuple[Array, Array, Array]:
         """D of each row and its gradients by u and a, without T²."""
@@ -97,3 +99,8 @@ class Divergence(SoftTargets):
         if weights is not None:
             slopes, value = slopes * weights, value * weights
         return np.array([factor * mean_of(slopes), mean_of(value) if self.t_squared else 0.0])
+
+
+def _in_double(logits: Array) -> Array:
+    """Logits as rows [N, K] of float64."""
+    return logits.reshape(-1, logits.shape[-1]).astype(np.float64)

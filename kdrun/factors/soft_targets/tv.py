@@ -12,7 +12,7 @@ from kdrun.core.softmax import log_softmax
 from kdrun.factors.contract import Array, Arrays, Context, Temperature
 from kdrun.factors.soft_targets import Divergence
 
-# How far a logit may move in a step of the gradient check: q_j then moves by less than q_j times that, over T.
+# How far a logit may move in the steps of the gradient check: q_j then moves by less than q_j times that, over T.
 REACH = 0.04
 
 
@@ -52,6 +52,8 @@ class Tv(Divergence):
         "Wen et al., f-divergence minimization for sequence-level knowledge distillation, 2023 (arXiv 2307.15190); as"
         " a distance of distributions in Zhou et al., DistillSpec, 2024 (arXiv 2310.08461)"
     )
+
+    check_step: ClassVar[float] = 0.1
 
     t_squared: bool = Field(False, description="multiply by T², so that gradients do not fall with T")
 

@@ -1,0 +1,300 @@
+"""Quantizers and their schedules while a network trains: what is trained, what is measured, and what runs."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from kdrun.core.random import Stream
+from kdrun.engine.coded import trained_arrays
+from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_techniques
+from kdrun.engine.objective import Objective
+from kdrun.engine.quantized import QuantizedParameters
+from kdrun.engine.recipe import quantizer_like, recipe_of
+from kdrun.engine.train import Series, Trainer
+from kdrun.factors.gradient.smoothstep import Smoothstep
+from kdrun.factors.gradient.ste import Ste
+from kdrun.factors.lr_schedule.constant import Constant
+from kdrun.factors.optimizer.adam import Adam
+from kdrun.factors.quant_schedule.direct import Direct
+from kdrun.factors.quant_schedule.post_training import PostTraining
+from kdrun.factors.quant_schedule.progressive import Progressive
+from kdrun.factors.quantizer.float import Float
+from kdrun.factors.quantizer.int4 import Int4
+from kdrun.factors.quantizer.int8 import Int8
+from kdrun.factors.quantizer.prox import Prox
+from kdrun.factors.quantizer.ternary import Ternary
+from kdrun.factors.quantizer.ttq import Ttq
+from kdrun.factors.quantizer.twn import Twn
+from kdrun.models.cfc import Cfc
+from kdrun.tasks.sine import Sine
+from tests.core.comparing import assert_bits
+from tests.engine.throwaway import Refusing
+
+TASK = Sine(steps=12, sequences=4)
+EVERY = [Int8(), Int4(), Ternary(), Ternary(scale="absmean"), Ternary(scale_grad="lsq"), Twn(), Ttq(), Prox()]
+every = pytest.mark.parametrize(
+    "quantizer", [q.model_copy(update={"granularity": g}) for q in EVERY for g in ("per_row", "per_tensor")], ids=repr
+)
+
+
+def stream(purpose):
+    return Stream(3, 1, purpose)
+
+
+def trainer_with(quantizer, schedule=None, gate=None):
+    """A small network under a quantizer, before its first step."""
+    network = Cfc(hidden=5).build(1, 1, TASK.dt, "float32")
+    techniques = {"quantizer": quantizer, "gradient": Ste(), "quant_schedule": schedule, "gate": gate}
+    recipe = recipe_of({family: level for family, level in techniques.items() if level is not None})
+    latent = network.initial_parameters(stream("init"), "float32")
+    return Trainer(Objective(network, latent, TASK.loss(), recipe, (), stream), Adam(lr=1e-2), Constant())
+
+
+def train(trainer, steps):
+    trainer.train(TASK.training_data(stream, "float32"), steps, Series.of(steps))
+    return trainer.objective
+
+
+def spied(trainer, look):
+    """What `look` sees of the objective at the beginning of every step."""
+    seen, original = [], trainer._step
+
+    def step(batch, progress, series):
+        seen.append(look(trainer.objective))
+        return original(batch, progress, series)
+
+    trainer._step = step
+    return seen
+
+
+def quantized_as_they_are(objective, quantizer):
+    """The latent weights of an objective under fresh scales."""
+    granularity = objective.recipe.granularity
+    found = QuantizedParameters(objective.network, objective.latent, quantizer, granularity)
+    found.quantize()
+    return found
+
+
+def assert_same_codes(got, expected):
+    """Codes, scales and weights of two quantized networks are the same bits."""
+    for name in expected.tensors:
+        assert_bits(got.codes[name], expected.codes[name])
+        assert_bits(got.weights[name], expected.weights[name])
+    for name in expected.stored:
+        assert_bits(got.stored[name], expected.stored[name])
+
+
+# ------------------------------------------------------------------------------------------------ scales
+
+
+def groups_of(quantizer):
+    """The names of scales that the optimizer trains."""
+    groups = trainer_with(quantizer).groups
+    return {name.split(".")[0] for name in groups["scales"].parameters} if "scales" in groups else set()
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "expected"),
+    [(Int8(), {"scale"}), (Int8(scale="absmax"), set()), (Ttq(), {"positive", "negative"}), (Twn(), set())],
+    ids=repr,
+)
+def test_only_trained_scales_have_a_group(quantizer, expected):
+    """What is measured anew is nothing that an optimizer sees."""
+    assert groups_of(quantizer) == expected
+
+
+@pytest.mark.parametrize("granularity", ["per_row", "per_tensor"])
+@pytest.mark.parametrize(
+    "kind", [Int8(scale="absmax"), Int4(scale="absmax"), Ternary(scale="absmean"), Twn()], ids=repr
+)
+def test_measured_scales_follow_the_weights(kind, granularity):
+    """After training they are those of the trained weights, to the bit, and no longer those of the first ones."""
+    quantizer = kind.model_copy(update={"granularity": granularity})
+    trainer = trainer_with(quantizer)
+    before = {name: array.copy() for name, array in trainer.objective.quantized.stored.items()}
+    objective = train(trainer, 4)
+    assert_same_codes(objective.quantized, quantized_as_they_are(objective, quantizer))
+    assert all((objective.quantized.stored[name] != before[name]).any() for name in before)
+
+
+def test_a_threshold_is_measured_and_magnitudes_are_not():
+    """Under ttq the threshold is 0.05 of the largest trained weight; the magnitudes are what training made them."""
+    objective = train(trainer_with(Ttq()), 4)
+    stored, fresh = objective.quantized.stored, quantized_as_they_are(objective, Ttq()).stored
+    assert_bits(stored["threshold.w"], fresh["threshold.w"])
+    assert (stored["positive.w"] != fresh["positive.w"]).any()
+    assert (stored["positive.w"] != stored["negative.w"]).any()
+
+
+@every
+def test_a_run_keeps_all_that_its_network_needs(quantizer):
+    """Scales and codes that are stored give another set of parameters the same weights."""
+    objective = train(trainer_with(quantizer), 4)
+    arrays = trained_arrays(objective.latent, objective.quantized)
+    other = quantized_as_they_are(objective, quantizer)
+    other.load(arrays)
+    for name in other.tensors:
+        assert_bits(other.weights[name], objective.weights[name])
+    assert {name.split(".")[0] for name in arrays} >= set(quantizer.scale_names)
+
+
+@every
+def test_the_network_that_is_left_is_quantized(quantizer):
+    """Once training is over, what runs are few values in each matrix."""
+    objective = train(trainer_with(quantizer), 4)
+    assert objective.in_force is objective.quantized
+    for name in objective.quantized.tensors:
+        assert np.abs(objective.quantized.codes[name]).max() <= quantizer.max_code
+        assert_bits(objective.weights[name], objective.quantized.weights[name])
+
+
+@every
+def test_a_gate_that_refuses_everything_leaves_every_scale(quantizer):
+    """Measured scales are those of the weights that were put back."""
+    trainer = trainer_with(quantizer, gate=Refusing(refused=tuple(range(3))))
+    expected = quantized_as_they_are(trainer.objective, quantizer)
+    objective = train(trainer, 3)
+    if quantizer.name != "prox":
+        assert_same_codes(objective.quantized, expected)
+    assert_bits(objective.latent.flat, trainer_with(quantizer).objective.latent.flat)
+
+
+# ------------------------------------------------------------------------------------------------ prox
+
+
+def test_prox_trains_latent_weights():
+    """Until the end the network runs on its latent arrays themselves, and nothing is shaped."""
+    trainer = trainer_with(Prox())
+    seen = spied(trainer, lambda objective: (objective.in_force, objective.weights["w"] is objective.latent["w"]))
+    train(trainer, 3)
+    assert seen == [(None, True)] * 3
+
+
+def test_the_first_step_of_prox_is_that_of_a_float_network():
+    """ρ starts at 0: parameters are the bits of one step without a quantizer."""
+    got, expected = train(trainer_with(Prox()), 1), train(trainer_with(Float()), 1)
+    assert_bits(got.latent.flat, expected.latent.flat)
+
+
+@pytest.mark.parametrize("granularity", ["per_row", "per_tensor"])
+def test_prox_draws_weights_to_their_ternary_ones(granularity):
+    """A strong pull leaves latent weights near what runs in the end, a weak one does not."""
+    distances = []
+    for rho_end in (1e-6, 10.0):
+        objective = train(trainer_with(Prox(rho_end=rho_end, granularity=granularity)), 20)
+        distances.append(np.abs(objective.latent["w"] - objective.weights["w"]).max())
+    assert distances[1] < 0.1 * distances[0]
+
+
+# ------------------------------------------------------------------------------------------------ schedules
+
+
+@every
+def test_post_training_quantizes_the_weights_of_a_float_network(quantizer):
+    """Codes, scales and weights are those that the float-trained network has when it is quantized as it is."""
+    got = train(trainer_with(quantizer, PostTraining()), 5)
+    trained = train(trainer_with(Float()), 5)
+    assert_bits(got.latent.flat, trained.latent.flat)
+    trained.recipe = recipe_of({"quantizer": quantizer})
+    assert_same_codes(got.quantized, quantized_as_they_are(trained, quantizer))
+
+
+def test_progressive_trains_a_third_with_each():
+    """Two steps of six with each quantizer, all with the granularity of the last."""
+    trainer = trainer_with(Ternary(granularity="per_tensor"), Progressive())
+    seen = spied(trainer, lambda objective: (objective.recipe.quantizer, objective.quantized.stored["scale.w"].shape))
+    train(trainer, 6)
+    assert [quantizer.name for quantizer, _ in seen] == ["int8", "int8", "int4", "int4", "ternary", "ternary"]
+    assert all(quantizer.granularity == "per_tensor" and shape == (1,) for quantizer, shape in seen)
+
+
+def test_a_schedule_takes_over_what_a_quantizer_may_have():
+    """The granularity, and the kind of scale where both know it; a value that is not allowed stays the default."""
+    assert quantizer_like(Ternary(scale="absmax", granularity="per_tensor"), "int8") == Int8(
+        scale="absmax", granularity="per_tensor"
+    )
+    assert quantizer_like(Ternary(scale="absmean"), "int8") == Int8()
+    assert quantizer_like(Ternary(scale_grad="lsq"), "int4") == Int4(scale_grad="lsq")
+    assert quantizer_like(Ternary(), "float") == Float()
+
+
+def test_a_schedule_that_switches_nothing_is_no_part_of_a_recipe():
+    """The default costs nothing, and so does any schedule of a float network."""
+    assert recipe_of({"quantizer": Ternary(), "quant_schedule": Direct()}).schedule is None
+    assert recipe_of({"quantizer": Float(), "quant_schedule": Progressive()}).schedule is None
+    assert recipe_of({"quantizer": Ternary(), "quant_schedule": Progressive()}).schedule == Progressive()
+
+
+# ------------------------------------------------------------------------------------------------ gradient check
+
+
+def test_every_quantizer_of_a_schedule_is_checked():
+    """A study that trains with int8 for a while has its gradients checked with int8."""
+    techniques = {"quantizer": Ternary(granularity="per_tensor"), "gradient": Ste(), "quant_schedule": Progressive()}
+    got = checked_techniques(techniques)
+    assert [found["quantizer"] for found in got] == [
+        Int8(granularity="per_tensor"),
+        Int4(granularity="per_tensor"),
+        Ternary(granularity="per_tensor"),
+    ]
+    assert all(found["gradient"] == Ste() and "quant_schedule" not in found for found in got)
+    assert checked_techniques({"quantizer": Ternary(), "quant_schedule": Direct()}) == [{"quantizer": Ternary()}]
+
+
+def rows_of(quantizer):
+    return list(check([Combination(Sine.example(), Cfc(hidden=4), {"quantizer": quantizer, "gradient": Smoothstep()})]))
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+@every
+def test_gradients_of_every_quantizer_pass(monkeypatch, seed, quantizer):
+    """At other random points than those of `kdrun gradcheck`, in both precisions, at both ends."""
+    monkeypatch.setattr("kdrun.engine.gradcheck.SEED", seed)
+    assert [row for row in rows_of(quantizer) if not row.passed] == []
+
+
+def test_prox_is_checked_as_a_float_network_at_the_start_and_quantized_at_the_end():
+    """At the start each parameter once; at the end effective, latent and mask of each weight."""
+    weights, others = 5 * 8 + 4, 8 + 4 + 1
+    got = [row.parameters for row in rows_of(Prox()) if row.dtype == "float64"]
+    assert got == [weights + others, 3 * weights + others]
+
+
+def test_measured_scales_are_not_perturbed():
+    """No numeric derivative is taken by what follows from the weights; ttq has two magnitudes for each column."""
+    weights, columns, others = 5 * 8 + 4, 8 + 1, 8 + 4 + 1
+    counts = {quantizer.name: rows_of(quantizer)[0].parameters for quantizer in (Twn(), Ttq(), Int8())}
+    fixed = 3 * weights + others
+    assert counts == {"twn": fixed, "ttq": fixed + 2 * columns, "int8": fixed + columns}
+
+
+def test_a_surrogate_that_is_not_what_it_declares_fails():
+    """Frozen residuals are what an LSQ gradient is compared with: no exact gradient passes for it, nor it for one."""
+
+    class Exact(Ternary):
+        name: ClassVar[str] = "exact"
+
+        def along_scales(self, w_latent, codes, start, scales, w_eff):
+            self.effective(codes, scales, w_eff)
+
+    class Residuals(Ternary):
+        name: ClassVar[str] = "residuals"
+
+        def along_scales(self, *arguments):
+            Ternary(scale_grad="lsq").along_scales(*arguments)
+
+    assert not rows_of(Exact(scale_grad="lsq"))[0].passed
+    assert not rows_of(Residuals())[0].passed
+
+
+def test_a_variant_is_combined_with_what_it_meets():
+    """A quantizer with another granularity or scale is checked once with each gradient shape, and no distillation."""
+    found = all_combinations(Sine.example(), Cfc.example())
+    got = [c for c in found if c.techniques.get("quantizer") == Int8(granularity="per_tensor")]
+    assert len({c.techniques["gradient"].name for c in got}) == len(got)
+    assert all("distillation" not in c.techniques for c in got)
+    names = {repr(c.techniques.get("quantizer")) for c in found}
+    assert {repr(q) for q in (Int4(scale="absmax"), Int4(scale_grad="lsq"), Ternary(scale="absmean"))} <= names
