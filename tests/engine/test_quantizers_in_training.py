@@ -11,6 +11,7 @@ from kdrun.core.random import Stream
 from kdrun.engine.coded import trained_arrays
 from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_techniques
 from kdrun.engine.objective import Objective
+from kdrun.engine.probe import Probe
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import quantizer_like, recipe_of
 from kdrun.engine.train import Series, Trainer
@@ -289,6 +290,13 @@ def test_gradients_of_every_quantizer_pass(monkeypatch, seed, quantizer):
     """At other random points than those of `kdrun gradcheck`, in both precisions, at both ends."""
     monkeypatch.setattr("kdrun.engine.gradcheck.SEED", seed)
     assert [row for row in rows_of(quantizer) if not row.passed] == []
+
+
+def test_the_small_gradient_of_a_shared_scale_passes():
+    """A scale that moves a whole matrix is moved by a small step: what is left of large parts keeps its digits."""
+    techniques = {"quantizer": Ternary(granularity="per_tensor"), "gradient": Smoothstep()}
+    rows = list(check([Combination(Probe.example(), Cfc.example(), techniques)]))
+    assert [row for row in rows if not row.passed] == []
 
 
 def test_prox_is_checked_as_a_float_network_at_the_start_and_quantized_at_the_end():
