@@ -183,13 +183,13 @@ def lsq_scale_gradient(dw_eff, w, scale, max_code, dscale):
     low = splat_like(-max_code, w)
     for column in range(0, w.shape[1], LANES):
         count = min(LANES, w.shape[1] - column)
-        s, total = load_part(scale, column, count), splat_like(0.0, w)
+        s, slope = load_part(scale, column, count), splat_like(0.0, w)
         for row in range(w.shape[0]):
             place = load_part(w, (row, column), count) / s
             code = nearest_integer(clipped(place, low, high))
             direction = select(absolute(place) < high, code - place, code)
-            total = fma(load_part(dw_eff, (row, column), count), direction, total)
-        store_part(dscale, column, total, count)
+            slope = fma(load_part(dw_eff, (row, column), count), direction, slope)
+        store_part(dscale, column, slope, count)
 
 
 @kernel

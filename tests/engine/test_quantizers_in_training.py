@@ -11,9 +11,11 @@ from kdrun.core.random import Stream
 from kdrun.engine.coded import trained_arrays
 from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_techniques
 from kdrun.engine.objective import Objective
+from kdrun.engine.probe import Probe
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import quantizer_like, recipe_of
 from kdrun.engine.train import Series, Trainer
+from kdrun.factors.contract import Progress
 from kdrun.factors.gradient.smoothstep import Smoothstep
 from kdrun.factors.gradient.ste import Ste
 from kdrun.factors.lr_schedule.constant import Constant
@@ -162,7 +164,41 @@ def test_a_gate_that_refuses_everything_leaves_every_scale(quantizer):
     assert_bits(objective.latent.flat, trainer_with(quantizer).objective.latent.flat)
 
 
+def test_a_gate_sees_candidates_with_the_scales_that_they_measure():
+    """Both candidates run as their latent weights are when they are quantized as they are."""
+    seen = []
+
+    class Looking(Refusing):
+        name: ClassVar[str] = "looking"
+
+        def accept(self, before, proposed, batch, context):
+            want = frozenset({"prediction"})
+            for candidate in (proposed, before):
+                trained = candidate.parameters.copy()
+                seen.append((trained, batch.inputs.copy(), candidate.forward(batch.inputs, want)["prediction"].copy()))
+            return True
+
+    objective = train(trainer_with(Twn(), gate=Looking()), 3)
+    for latent, inputs, got in seen:
+        objective.latent.flat[:] = latent.flat
+        weights = quantized_as_they_are(objective, Twn()).weights
+        assert_bits(got, objective.network.forward(weights, inputs, frozenset({"prediction"}))["prediction"])
+
+
 # ------------------------------------------------------------------------------------------------ prox
+
+
+@pytest.mark.parametrize("granularity", ["per_row", "per_tensor"])
+def test_prox_draws_to_the_ternary_weights_of_the_step(granularity):
+    """Halfway to ρ = 2, weights that have moved are drawn half of the way to their own ternary ones."""
+    quantizer = Prox(rho_end=2.0, granularity=granularity)
+    objective = trainer_with(quantizer).objective
+    objective.latent["w"][...] *= np.linspace(0.5, 2.0, objective.latent["w"].shape[1]).astype("float32")
+    before, fresh = objective.latent.copy(), quantized_as_they_are(objective, quantizer)
+    objective.quantized.project_inplace(Progress(1, 2))
+    for name in fresh.tensors:
+        np.testing.assert_allclose(objective.latent[name], (before[name] + fresh.weights[name]) / 2, atol=1e-6)
+    assert_bits(objective.latent["tau"], before["tau"])
 
 
 def test_prox_trains_latent_weights():
@@ -254,6 +290,13 @@ def test_gradients_of_every_quantizer_pass(monkeypatch, seed, quantizer):
     """At other random points than those of `kdrun gradcheck`, in both precisions, at both ends."""
     monkeypatch.setattr("kdrun.engine.gradcheck.SEED", seed)
     assert [row for row in rows_of(quantizer) if not row.passed] == []
+
+
+def test_the_small_gradient_of_a_shared_scale_passes():
+    """A scale that moves a whole matrix is moved by a small step: what is left of large parts keeps its digits."""
+    techniques = {"quantizer": Ternary(granularity="per_tensor"), "gradient": Smoothstep()}
+    rows = list(check([Combination(Probe.example(), Cfc.example(), techniques)]))
+    assert [row for row in rows if not row.passed] == []
 
 
 def test_prox_is_checked_as_a_float_network_at_the_start_and_quantized_at_the_end():

@@ -362,6 +362,13 @@ def test_lsq_moves_weights_by_their_residuals_inside_and_their_codes_outside():
     np.testing.assert_allclose(got[:, 0], [0.425, -0.5], rtol=1e-12)
 
 
+def test_the_lsq_gradient_jumps_at_the_ends_of_the_clip_range():
+    """The check keeps away from ±7 units of int4, and from no more than boundaries where the gradient is exact."""
+    unit = np.array([0.5, 1.0])
+    np.testing.assert_array_equal(Int4(scale_grad="lsq").scale_kinks(unit), [[-3.5, -7.0], [3.5, 7.0]])
+    assert Int4().scale_kinks(unit).shape == (0, 2)
+
+
 def test_a_measured_scale_has_no_gradient_to_choose():
     """A study that asks for the surrogate of a scale that is not learned is told what to do."""
     with pytest.raises(ValueError, match="leave scale_grad out, or let scale be learned"):
