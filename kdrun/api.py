@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from importlib import import_module
@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING
 
 from kdrun.core.jit import holds_no_kernels
 from kdrun.engine.code import look_at_code
-from kdrun.engine.combinations import (
-    Combination,
-    all_combinations,
-    checked_techniques,
-    defaults,
-    single_techniques,
-)
+from kdrun.engine.combinations import Combination, checked_techniques, every_combination
 from kdrun.engine.gradcheck import check, checked_by
 from kdrun.engine.local import Engine, processes, worker_count
 from kdrun.engine.probe import Probe
@@ -48,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Listener", "Results", "check_all_gradients", "check_gradients", "load_study", "open_results", "run"]
 
 DEFAULT_RESULTS = "results"
+COMPILING = "compiling the numeric core for this machine, once; this takes some ten seconds"
 REPORTING = ("kdrun.stats.analysis", "kdrun.report.plots.registry", "kdrun.report.document", "kdrun.report.write")
 
 
@@ -56,25 +51,23 @@ def open_results(folder: Path | str) -> Results:
     return Results.open(folder)
 
 
-def check_all_gradients(tolerance: float = 1e-3) -> list[GradientCheck]:
-    """Check every combination of every technique, task and network that there is."""
-    return list(check(list(_every_combination()), tolerance))
+def check_all_gradients(
+    tolerance: float = 1e-3, listener: Listener | None = None, workers: int | None = None
+) -> list[GradientCheck]:
+    """Check every two techniques together, and every task on every network, in worker processes: all cores by default.
 
-
-def _every_combination() -> Iterator[Combination]:
-    """Every two techniques together on one network, each by itself on the others; every task on every network.
-
-    Techniques meet on the tasks whose networks give most to look at.
+    Techniques meet on the task that gives most of them something to look at.
     """
-    found: list[type[TrainingTask]] = [Probe, *(cls for cls in tasks().values() if issubclass(cls, TrainingTask))]
-    trained = {frozenset(task.heads): task for task in reversed([cls.example() for cls in found])}
-    hosts = [task for heads, task in trained.items() if not any(heads < others for others in trained)]
-    for task in [cls.example() for cls in found]:
-        first, *others = [cell.example() for cell in cells().values() if task.has_time or not cell.needs_time]
-        is_host = task in hosts
-        yield from (all_combinations if is_host else defaults)(task, first)
-        for cell in others:
-            yield from (single_techniques if is_host else defaults)(task, cell)
+    trained: list[type[TrainingTask]] = [Probe, *(cls for cls in tasks().values() if issubclass(cls, TrainingTask))]
+    combinations = every_combination([cls.example() for cls in trained], [cell.example() for cell in cells().values()])
+    listener = listener or Listener()
+    if is_cold := holds_no_kernels():
+        listener.noticed(COMPILING)
+    listener.checking(len(combinations))
+    with processes(worker_count(workers)) as engine:
+        rows = checked_by(engine.executor, combinations, tolerance, is_cold)
+    listener.checked(rows)
+    return rows
 
 
 def check_gradients(
@@ -89,7 +82,7 @@ def check_gradients(
         return []
     listener = listener or Listener()
     if is_cold := holds_no_kernels():
-        listener.noticed("compiling the numeric core for this machine, once; this takes some ten seconds")
+        listener.noticed(COMPILING)
     listener.checking(len(combinations))
     tolerance = study.gradcheck.tolerance
     if executor is None:

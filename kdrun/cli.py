@@ -262,7 +262,7 @@ def gradcheck(as_json: Json = False) -> None:
     """
     from kdrun.api import check_all_gradients
 
-    rows = check_all_gradients()
+    rows = check_all_gradients(listener=listener())
     if as_json:
         from kdrun.report.document import gradient_rows
 

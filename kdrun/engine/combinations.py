@@ -82,6 +82,24 @@ def _taking_part(techniques: Mapping[str, Level]) -> dict[str, Level]:
     }
 
 
+def every_combination(tasks: Sequence[TrainingTask], models: Sequence[ModelSpec]) -> list[Combination]:
+    """Every two techniques together on one task and network, each by itself on others, every task on every network.
+
+    Of tasks whose techniques another task has too, the one with most techniques is where they meet; the first of the
+    others, with each technique by itself, stands for losses with a mask.
+    """
+    techniques = [sum(map(len, _choices(task, models[0]).values())) for task in tasks]
+    host = tasks[techniques.index(max(techniques))]
+    found: list[Combination] = []
+    for task in tasks:
+        first, *others = [model for model in models if task.has_time or not model.needs_time]
+        by_itself = single_techniques if task in (host, tasks[0]) else defaults
+        found += (all_combinations if task is host else by_itself)(task, first)
+        for model in others:
+            found += by_itself(task, model)
+    return found
+
+
 def all_combinations(task: TrainingTask, model: ModelSpec) -> list[Combination]:
     """The float teacher, and as many combinations of techniques as it takes for every two to meet."""
     choices = _choices(task, model)
