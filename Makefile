@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 BENCH := $(VENV)/bench-installed
 NUMERIC := tests/core tests/models tests/factors
 
-.PHONY: sine test check slow bench results verify clean
+.PHONY: sine test check slow bench results techniques verify clean
 
 sine: $(STAMP)
 	$(BIN)/kdrun factorial experiments/sine.yaml --results out
@@ -44,6 +44,10 @@ results: $(STAMP)
 	$(BIN)/kdrun factorial experiments/smoke.yaml --results results --fresh --yes
 	$(BIN)/kdrun report results
 	rm -f results/*/runs.sqlite results/*/runs.sqlite-wal results/*/runs.sqlite-shm
+
+# docs/techniques.md, from the code and results/; after a new technique: python tools/techniques.py --gradients.
+techniques: $(STAMP)
+	$(BIN)/python tools/techniques.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
