@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from kdrun.api import all_combinations
-from kdrun.catalogue import parameters, summary
+from kdrun.catalogue import REQUIRED, parameters, summary
 from kdrun.core.jit import holds_no_kernels
 from kdrun.engine.combinations import CHECKED, Combination
 from kdrun.engine.gradcheck import SINGLE_TOLERANCE, checked_by
@@ -65,8 +65,9 @@ Every technique that a study can name, by family, then networks and tasks. `kdru
 packages of your own too; [extending](extending.md) says how to add one.
 
 - **Gradient**: the worst relative error of the analytic gradients in float64 against finite differences, over every
-  combination that `kdrun gradcheck` checks, at the start and the end of training. A technique without this line takes
-  no part in any gradient.
+  combination that `kdrun gradcheck` checks it in, at the start and the end of training; the tolerance is 1e-6. One
+  combination counts for all its techniques, so those that met in the worst one share its error. A technique without
+  this line takes no part in any gradient.
 - **Measured effect**: contrasts with the family's default, or with the first level where that has no part, in the
   studies whose results are in this repository, each on its own task and scale, with 95% intervals. A ratio (×)
   multiplies the response, or its odds for a score on the logit scale. "Better" and "worse" say that the interval
@@ -321,9 +322,13 @@ def _facts(gradient: str, named: type[Named], equation: str = "") -> str:
 
 
 def _parameters(named: type[Named]) -> Iterator[str]:
-    rows = [(code(one.name), code(text_of(one.default)), markdown(one.text)) for one in parameters(named)]
+    rows = [(code(one.name), _default(one.default), markdown(one.text)) for one in parameters(named)]
     if rows:
         yield _rows(("Parameter", "Default", "What it is"), rows)
+
+
+def _default(value: object) -> str:
+    return REQUIRED if value == REQUIRED else code(text_of(value))
 
 
 def _effects(effects: Sequence[Effect]) -> str:
@@ -350,7 +355,7 @@ def _task(task: type[Named], errors: Mapping[str, float], found: Measured) -> It
         yield _rows(("Response", "What it is"), [(code(name), markdown(text)) for name, text in task.responses.items()])
     yield from _parameters(task)
     studies = [_link(study) for study in found.studies.get(task.name, [])]
-    yield f"Studies: {joined(studies)}." if studies else f"Studies: {NOT_MEASURED}."
+    yield f"Studies: {joined(studies)}." if studies else "Studies: none yet."
 
 
 def _rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
