@@ -63,7 +63,7 @@ def test_the_ternary_cfc_of_the_sine_study(tmp_path: Path) -> None:
 
 
 def test_an_mlp_of_eight_bits_by_hand(tmp_path: Path) -> None:
-    """Two matrices with one scale each: 64·32 + 32·10 codes of 8 bits, 2 scales and 42 biases of 32."""
+    """Two matrices with one scale each, or one for each unit: 64·32 + 32·10 codes of 8 bits, 42 biases of 32."""
     got = compressions_of(
         tmp_path,
         """
@@ -71,13 +71,14 @@ def test_an_mlp_of_eight_bits_by_hand(tmp_path: Path) -> None:
         study: sizes
         task: {name: digits, layout: flat}
         model: {cell: mlp, hidden: 32}
-        student: {quantizer: {name: int8, granularity: per_tensor}}
-        factors: {soft_targets: [none, forward_kl]}
+        student: {quantizer: int8}
+        factors: {granularity: [per_tensor, per_row]}
         responses: [{name: accuracy, scale: logit, better: higher}]
         """,
     )
-    expected = 32 * (64 * 32 + 32 + 32 * 10 + 10) / (8 * (64 * 32 + 32 * 10) + 32 * 2 + 32 * (32 + 10))
-    assert got == {1: pytest.approx(expected, rel=1e-12), 2: pytest.approx(expected, rel=1e-12)}
+    teacher, codes, biases = 32 * (64 * 32 + 32 + 32 * 10 + 10), 8 * (64 * 32 + 32 * 10), 32 * (32 + 10)
+    assert got[1] == pytest.approx(teacher / (codes + 32 * 2 + biases), rel=1e-12)
+    assert got[2] == pytest.approx(teacher / (codes + 32 * (32 + 10) + biases), rel=1e-12)
 
 
 def test_a_smaller_student_is_compared_with_its_own_teacher(tmp_path: Path) -> None:

@@ -69,13 +69,16 @@ def test_errors_on_a_linear_scale_have_an_arithmetic_mean(drawn: Drawn) -> None:
 
 
 @pytest.mark.parametrize("teacher", [None, 0.0, -2.0])
-def test_without_a_positive_teacher_there_is_no_retention(drawn: Drawn, teacher: float | None) -> None:
-    """A ratio to nothing, or to a loss, says nothing; replicates that have one count."""
+@pytest.mark.parametrize(("better", "expected"), [("higher", [25.0, 50.0]), ("lower", [400.0, 200.0])])
+def test_without_a_positive_teacher_there_is_no_retention(
+    drawn: Drawn, teacher: float | None, better: Any, expected: list[float]
+) -> None:
+    """A ratio to nothing, or to less, says nothing; replicates that have one count."""
     replicate(drawn, 1, teacher, [1.0, 2.0], [1, 1])
-    response = Response("score", "linear", "higher")
+    response = Response("score", "linear", better)
     assert summary(drawn, response)["retention"].isna().all()
     replicate(drawn, 2, 4.0, [1.0, 2.0], [1, 1])
-    assert summary(drawn, response)["retention"].tolist() == [25.0, 50.0]
+    assert summary(drawn, response)["retention"].tolist() == expected
 
 
 def test_an_error_of_zero_has_no_retention(drawn: Drawn) -> None:
