@@ -45,6 +45,7 @@ class Digits(TrainingTask):
         "accuracy": "share of the test images that are recognised",
         "error_rate": "share of the test images that are not recognised; half an image where there is none",
         "cross_entropy": "mean of −log probability of the right digit over the test images",
+        "final_temperature": "temperature of the soft targets at the last step; 1 where there is none",
     }
     ratios: ClassVar[tuple[str, ...]] = ()
 
@@ -109,6 +110,10 @@ class Digits(TrainingTask):
     def training_responses(self, last_loss: float) -> Mapping[str, float]:
         """The loss."""
         return {"train_loss": last_loss}
+
+    def recorded_responses(self, recorded: Mapping[str, float], steps: int) -> Mapping[str, float]:
+        """Where the temperature ended."""
+        return {"final_temperature": recorded.get("temperature", 1.0)}
 
     def evaluate(self, forward: Evaluate, stream: Callable[[str], Stream], dtype: DTypeLike) -> Mapping[str, float]:
         """On the test images of the replicate."""

@@ -58,6 +58,8 @@ class Divergence(SoftTargets):
     """
 
     hyper_names: ClassVar[tuple[str, ...]] = ("temperature",)
+    # Exponentials of exponentials: with the check's own step their sixth differences still show.
+    check_step: ClassVar[float] = 0.3
 
     t_squared: bool = Field(description="multiply by T², so that gradients do not fall with T")
 
