@@ -28,9 +28,9 @@ every_term = pytest.mark.parametrize("level", TERMS.values(), ids=TERMS)
 class Case:
     """Outputs of a student and two teachers that a term wants, a batch, and the term's own arrays."""
 
-    def __init__(self, level, dtype="float64"):
+    def __init__(self, level, dtype="float64", attempt=""):
         self.level = level
-        self.student = {name: draw(name, (STEPS, BATCH, WIDTH), dtype=dtype) for name in level.want}
+        self.student = {name: draw(f"{attempt}{name}", (STEPS, BATCH, WIDTH), dtype=dtype) for name in level.want}
         self.teachers = tuple(
             {name: draw(f"{teacher}/{name}", (STEPS, BATCH, WIDTH), dtype=dtype) for name in level.teacher_want}
             for teacher in ("first", "second")
@@ -51,6 +51,11 @@ class Case:
         """The scalar whose gradients the term gives."""
         return mean_of(np.asarray(self.evaluate().value))
 
+    @property
+    def is_smooth(self):
+        """Whether finite differences stay clear of kinks."""
+        return self.level.is_smooth(self.student, self.teachers, self.batch, self.context)
+
 
 @every_term
 def test_values_are_finite_and_one_per_sample(level, dtype):
@@ -64,8 +69,7 @@ def test_values_are_finite_and_one_per_sample(level, dtype):
 @every_term
 def test_gradients_are_those_of_finite_differences(level):
     """Gradients by every output, and by the term's own arrays, are numeric slopes of the mean of its values."""
-    case = Case(level)
-    assert level.is_smooth(case.student, case.teachers, case.context)
+    case = next(case for attempt in range(500) if (case := Case(level, attempt=f"{attempt}/")).is_smooth)
     got = case.evaluate()
     assert set(got.d_outputs) == set(level.want)
     for name, array in case.student.items():
