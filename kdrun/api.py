@@ -102,7 +102,7 @@ def _used_combinations(study: Study) -> list[Combination]:
     for treatment in plan(study).treatments:
         model = type(_sections(treatment).model or study.model)
         for chosen in ({}, *checked_techniques(_techniques(treatment))):
-            combination = Combination(task.example(), model.example(), chosen)
+            combination = Combination(task.small(), model.example(), chosen)
             used.setdefault(repr(combination), combination)
     return list(used.values())
 

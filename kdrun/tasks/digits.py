@@ -62,6 +62,10 @@ class Digits(TrainingTask):
         """Three images of a step."""
         return cls(batch=3)
 
+    def small(self) -> Digits:
+        """Three images, shown as these are."""
+        return Digits(batch=3, layout=self.layout)
+
     @model_validator(mode="after")
     def _some_to_train_on(self) -> Digits:
         # Shares are rounded for each digit by itself, so that not always the rarest has the fewest left.

@@ -36,7 +36,8 @@ class Case:
             for teacher in ("first", "second")
         )
         labels = draw("label", (STEPS, BATCH), 0.0, WIDTH).astype(np.int64)
-        targets = {"y": draw("y", (STEPS, BATCH, WIDTH), dtype=dtype), "label": labels}
+        targets = {name: draw(name, (STEPS, BATCH, WIDTH), dtype=dtype) for name in ("y", "valence")}
+        targets["label"] = labels
         self.batch = Batch(draw("x", (STEPS, BATCH, 1), dtype=dtype), targets)
         widths = dict.fromkeys(level.want | level.teacher_want, (WIDTH,))
         own, state = level.init(STREAM, Shapes(widths, (widths, widths), {}, np.dtype(dtype)))
