@@ -36,7 +36,7 @@ class Case:
             for teacher in ("first", "second")
         )
         labels = draw("label", (STEPS, BATCH), 0.0, WIDTH).astype(np.int64)
-        targets = {name: draw(name, (STEPS, BATCH, WIDTH), dtype=dtype) for name in ("y", "valence")}
+        targets = {name: draw(f"target/{name}", (STEPS, BATCH, WIDTH), dtype=dtype) for name in ("y", "valence")}
         targets["label"] = labels
         self.batch = Batch(draw("x", (STEPS, BATCH, 1), dtype=dtype), targets)
         widths = dict.fromkeys(level.want | level.teacher_want, (WIDTH,))
