@@ -24,7 +24,7 @@ from kdrun.factors.temperature.rising import Rising
 from kdrun.models.mlp import Mlp
 from kdrun.tasks.digits import Digits
 from kdrun.tasks.losses import CrossEntropy
-from tests.core.comparing import assert_bits, assert_gradient, unchanged
+from tests.core.comparing import assert_bits, assert_gradient, too_slow_without_jit, unchanged
 from tests.factors.discovered import STREAM
 from tests.factors.soft import SHAPES, SOFT_TARGETS, WITH_TEMPERATURE, Case, smooth_case
 from tests.naive import softmax as naive
@@ -353,6 +353,18 @@ def test_with_growing_temperature_kl_tends_to_the_distance_of_logits(level):
         assert all(0.05 < later / earlier < 0.2 for earlier, later in zip(before, after, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("level", "student", "teacher"), [(ForwardKl(), 1, 2), (ReverseKl(), 2, 1)], ids=["forward", "reverse"]
+)
+def test_what_is_left_at_a_high_temperature_is_that_of_the_derivation(level, student, teacher):
+    """T·(T²·KL − ½E[d²]) tends to E[d²(s + 2t)]/6, and to E[d²(t + 2s)]/6 the other way, of centred logits."""
+    limit, case = Case(LogitMse(), (4, 7)), Case(level, (4, 7), temperature=Temperature.fixed(1e3))
+    got = 1e3 * (case.evaluate().value - limit.evaluate().value)
+    s, t = (logits - logits.mean(axis=1, keepdims=True) for logits in (case.student, case.teacher))
+    expected = ((s - t) ** 2 * (student * s + teacher * t)).mean(axis=1) / 6
+    assert_gradient(got, expected, 0.02)
+
+
 def test_logit_mse_by_hand():
     """Differences 3, 0 and 0 are 2, −1 and −1 when centred: 6/6 = 1, gradient 2/3, −1/3, −1/3."""
     case = Case(LogitMse(), (1, 3))
@@ -539,6 +551,7 @@ def test_total_variation_says_where_it_is_smooth():
     assert case.is_smooth
 
 
+@too_slow_without_jit
 def test_total_variation_of_long_sequences_is_checked_at_a_smooth_point():
     """Of images row by row only the last step counts, and only there must no probability be near the teacher's."""
     techniques = {"soft_targets": Tv(), "temperature": Rising()}

@@ -28,7 +28,7 @@ from kdrun.factors.temperature.fixed import Fixed
 from kdrun.factors.temperature.rising import Rising
 from kdrun.models.mlp import Mlp
 from kdrun.tasks.digits import Digits
-from tests.core.comparing import assert_bits
+from tests.core.comparing import assert_bits, too_slow_without_jit
 from tests.engine.throwaway import ExponentialWeights, Refusing
 from tests.factors.discovered import START, STREAM
 from tests.factors.soft import WITH_TEMPERATURE
@@ -345,6 +345,7 @@ def test_strength_scales_the_step_and_not_the_gradient():
         assert abs(theta_of(trainer) - theta) == pytest.approx(0.1 * strength, rel=1e-3)
 
 
+@too_slow_without_jit
 def test_the_temperature_is_in_the_history():
     """Every step's T, from where it starts, within its bounds."""
     got = temperatures_of(trainer_with(Ctkd(start=3.0)), 20)
@@ -353,27 +354,32 @@ def test_the_temperature_is_in_the_history():
     assert all(1.0 <= t <= 21.0 for t in got)
 
 
+@too_slow_without_jit
 def test_without_an_anchor_it_runs_away_upwards_with_its_square_inside():
     """Against a teacher that is sharper than the student T²·KL grows with T: θ climbs to the upper bound."""
     assert temperatures_of(trainer_with(Ctkd(anchor=0.0, lr=60.0, t_squared="inside")), 300)[-1] > 19.0
 
 
+@too_slow_without_jit
 def test_against_a_teacher_that_is_no_sharper_it_runs_away_downwards_whatever_its_square():
     """T²·KL falls with T where the teacher's logits are as small as the student's: θ falls to the lower bound."""
     assert temperatures_of(trainer_with(Ctkd(anchor=0.0, lr=60.0, t_squared="inside"), sharpness=1.0))[-1] < 1.1
 
 
+@too_slow_without_jit
 def test_without_an_anchor_it_runs_away_downwards_with_its_square_outside():
     """KL alone falls with T: θ falls to the lower bound."""
     assert temperatures_of(trainer_with(Ctkd(anchor=0.0, start=5.0, lr=60.0, t_squared="outside")))[-1] < 1.1
 
 
+@too_slow_without_jit
 def test_without_t_squared_in_the_loss_it_runs_away_downwards_too():
     """What the term is not scaled by cannot be climbed by."""
     trainer = trainer_with(Ctkd(anchor=0.0, start=5.0, lr=60.0), ForwardKl(t_squared=False))
     assert temperatures_of(trainer)[-1] < 1.1
 
 
+@too_slow_without_jit
 @bounds
 @pytest.mark.parametrize("start", [1.5, 8.0])
 def test_a_strong_anchor_holds_it(bounded, start):
@@ -382,6 +388,7 @@ def test_a_strong_anchor_holds_it(bounded, start):
     assert got[-1] == pytest.approx(4.0, abs=0.2)
 
 
+@too_slow_without_jit
 @pytest.mark.parametrize(("t_squared", "anchor"), [("inside", 0.1), ("outside", 1.0)])
 def test_an_anchor_keeps_it_from_the_bounds(t_squared, anchor):
     """Near the anchor it comes to rest; with T² outside, where the loss pulls harder, that takes a stronger one."""
@@ -390,6 +397,7 @@ def test_an_anchor_keeps_it_from_the_bounds(t_squared, anchor):
     assert np.ptp(got[-30:]) < 0.1
 
 
+@too_slow_without_jit
 def test_the_clamped_one_stops_at_its_clamp():
     """Without an anchor exp θ grows until it is clamped, and T is ten from then on."""
     got = temperatures_of(trainer_with(Ctkd(anchor=0.0, bounded="log_clamp", lr=30.0)))
@@ -431,6 +439,7 @@ def test_a_refused_step_leaves_the_temperature_as_it_was(t_squared):
 # ------------------------------------------------------------------------------------------------ the gradient check
 
 
+@too_slow_without_jit
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize(
     "temperature",
