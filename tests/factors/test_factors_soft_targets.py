@@ -259,6 +259,14 @@ def test_the_gradient_of_tv_is_that_of_its_formula(temperature):
     assert_gradient(case.gradient(), expected, 1e-12)
 
 
+def test_a_class_that_is_equal_has_no_sign_in_tv():
+    """q = (¼, ¼, ½) and p = (¼, ½, ¼): σ = (0, −1, 1), Σqσ = ¼, gradient (−1, −5, 6)/32; distance ¼."""
+    case = Case(Tv(), (1, 3), temperature=Temperature.fixed(1.0))
+    case.student, case.teacher = np.log([[1.0, 1.0, 2.0]]), np.log([[1.0, 2.0, 1.0]])
+    assert case.evaluate().value[0] == pytest.approx(0.25, rel=1e-15)
+    np.testing.assert_allclose(case.gradient(), [[-1 / 32, -5 / 32, 6 / 32]], rtol=1e-14)
+
+
 @divergences
 @pytest.mark.parametrize("t_squared", [True, False])
 def test_t_squared_multiplies_value_and_gradient(level, t_squared):
