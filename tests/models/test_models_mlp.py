@@ -92,6 +92,16 @@ def test_gradients_are_those_of_finite_differences(leading, layers):
         assert relative_error(got, expected).max() < 1e-6, name
 
 
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_backward_pass_leaves_nothing_for_the_next(layers, dtype):
+    """Gradients by hidden values are added up within a pass: the second has the bits of the first, and no sum."""
+    case = Case((5,), dtype, layers)
+    case.forward()
+    expected = case.backward()
+    for name, got in case.backward().items():
+        assert_bits(got, expected[name])
+
+
 def test_time_is_one_more_row(dtype):
     """[T, B, D] and the same rows as [T·B, D] have the same bits: the network knows no time."""
     case = Case((3, 4), dtype)
