@@ -223,6 +223,7 @@ class Network:
     def forward(self, inputs, want):
         """Logits of all test images."""
         assert want == {"logits"}
+        assert inputs.shape[-2] == self.logits.shape[-2]
         self.shown = inputs
         return {"logits": self.logits}
 
