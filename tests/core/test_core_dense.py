@@ -174,9 +174,21 @@ def test_tanh_is_elementwise(columns, dtype, rng):
     h = rng.uniform(-4.0, 4.0, (3, columns)).astype(dtype)
     h[1, 5] = 0.0
     expected = np.tanh(h.astype(float))
-    tanh_inplace(h)
+    tanh_inplace(h, 0)
     np.testing.assert_allclose(h, expected, rtol=4 * np.finfo(dtype).eps)
     assert h[1, 5] == 0.0
+
+
+@pytest.mark.parametrize("grid", [1, 7, 127])
+def test_tanh_on_a_grid_is_the_nearest_multiple(grid, dtype, rng):
+    """Every number is a multiple of 1/grid, within half of one of its hyperbolic tangent; zero stays zero."""
+    a = rng.uniform(-4.0, 4.0, (3, 48)).astype(dtype)
+    a[1, 5] = 0.0
+    got, exact = a.copy(), np.tanh(a.astype(float))
+    tanh_inplace(got, grid)
+    np.testing.assert_array_equal(got, np.round(exact * grid).astype(dtype) / dtype.type(grid))
+    assert np.abs(got - exact).max() <= 0.5 / grid + 1e-6
+    assert got[1, 5] == 0.0
 
 
 @pytest.mark.parametrize("columns", [16, 48])
@@ -186,7 +198,7 @@ def test_the_gradient_of_tanh_is_that_of_finite_differences(columns, rng):
 
     def through():
         h = a.copy()
-        tanh_inplace(h)
+        tanh_inplace(h, 0)
         return h
 
     expected = gradient_of(lambda: float((dh * through()).sum()), a, 1e-2)

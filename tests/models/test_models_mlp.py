@@ -136,6 +136,19 @@ def test_outputs_stay_as_they_are_until_the_next_pass(outputs, dtype):
     unchanged(found, case.backward)
 
 
+@pytest.mark.parametrize("layers", [1, 3])
+def test_hidden_values_may_be_on_a_grid(layers, dtype):
+    """Every hidden layer is rounded to sevenths before the next one reads it, and the readout reads the last."""
+    case = Case((5,), dtype, layers)
+    case.network.grid = 7
+    got, h = case.forward(), case.inputs.astype(float)
+    for number in range(1, layers + 1):
+        h = np.round(7 * np.tanh(naive.dense(h, case.weights[f"w{number}"], case.weights[f"b{number}"]))) / 7
+    y = naive.dense(h, case.weights[f"w{layers + 1}"], case.weights[f"b{layers + 1}"])
+    np.testing.assert_allclose(got["hidden"], h, rtol=0, atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(got["prediction"], y, rtol=0, atol=TOLERANCE[dtype])
+
+
 def test_saturated_units_are_finite(dtype):
     """Inputs of ±1e4 drive units to ±1, and gradients through them to zero."""
     case = Case((2,), dtype)
