@@ -339,7 +339,7 @@ def run_study(folder, text, *options, env=None):
 
 @pytest.fixture(scope="module")
 def digest(tmp_path_factory):
-    """The results digest of the study on this machine."""
+    """The results digest of the study, with kernels for the processor at hand."""
     done = run_study(tmp_path_factory.mktemp("digits"), STUDY)
     assert done.returncode == 0, done.stderr
     assert "4 runs: 4 done" in done.stdout
@@ -354,7 +354,7 @@ def test_a_study_of_one_replicate_runs(digest):
 @pytest.mark.skipif(JIT_DISABLED, reason="bits are promised for compiled kernels")
 @pytest.mark.slow
 def test_a_study_has_the_same_bits_on_another_processor(digest, tmp_path):
-    """Kernels for the oldest processor give the digest of this one."""
+    """Kernels for the oldest processor give the same digest."""
     done = run_study(tmp_path, STUDY, env=GENERIC)
     assert done.returncode == 0, done.stderr
     assert digest_of(done) == digest
