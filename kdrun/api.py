@@ -103,7 +103,7 @@ def _used_combinations(study: Study) -> list[Combination]:
         if not isinstance(task, TrainingTask) or model is None:
             continue
         for chosen in ({}, *checked_techniques(_techniques(treatment))):
-            combination = Combination(task.example(), model.example(), chosen)
+            combination = Combination(task.small(), model.example(), chosen)
             used.setdefault(repr(combination), combination)
     return list(used.values())
 

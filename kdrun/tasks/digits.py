@@ -19,7 +19,8 @@ from kdrun.tasks.contract import Data, Evaluate, RunFailed, TrainingTask
 from kdrun.tasks.losses import CrossEntropy
 
 SIDE, CLASSES, IMAGES, BRIGHTEST = 8, 10, 1797, 16.0
-SMALLEST_CLASS = 174
+# Images of each digit.
+OF_CLASS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 CALIBRATION = 256
 
 
@@ -62,9 +63,15 @@ class Digits(TrainingTask):
         """Three images of a step."""
         return cls(batch=3)
 
+    def small(self) -> Digits:
+        """Three images, shown as these are."""
+        return Digits(batch=3, layout=self.layout)
+
     @model_validator(mode="after")
     def _some_to_train_on(self) -> Digits:
-        largest = CLASSES * (SMALLEST_CLASS - _count(self.test_share) - _count(self.validation_share))
+        # Shares are rounded for each digit by itself, so that not always the rarest has the fewest left.
+        left = (images - _count(self.test_share, images) - _count(self.validation_share, images) for images in OF_CLASS)
+        largest = CLASSES * min(left)
         if largest < CLASSES:
             raise ValueError("test_share and validation_share leave no image of some digit to train on")
         if self.train_size is not None and self.train_size > largest:
@@ -161,7 +168,7 @@ class Digits(TrainingTask):
         return Batch(rows, {"label": np.tile(labels, (SIDE, 1))}, mask, images)
 
 
-def _count(share: float, images: int = SMALLEST_CLASS) -> int:
+def _count(share: float, images: int) -> int:
     """How many of the images of a digit make up a share."""
     return round(share * images)
 
