@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,6 +24,7 @@ SIDE, CLASSES, IMAGES, BRIGHTEST = 8, 10, 1797, 16.0
 # Images of each digit.
 OF_CLASS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 CALIBRATION = 256
+MISSING = "the task digits needs scikit-learn: pip install 'kdrun[data]'"
 
 
 @cache
@@ -30,7 +33,7 @@ def _images() -> tuple[Array, Array]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise RunFailed("the task digits needs scikit-learn: pip install 'kdrun[data]'") from None
+        raise RunFailed(MISSING) from None
     found = load_digits()
     return found.data / BRIGHTEST, found.target.astype(np.int64)
 
@@ -97,6 +100,11 @@ class Digits(TrainingTask):
     def heads(self) -> Mapping[str, int]:
         """Logits."""
         return {"logits": CLASSES}
+
+    def look(self, folder: Path) -> None:
+        """Whether the images are there."""
+        if find_spec("sklearn") is None:
+            raise RunFailed(MISSING)
 
     def loss(self) -> Term:
         """Cross-entropy."""
