@@ -100,14 +100,15 @@ def check_gradients(
 
 def _used_combinations(study: Study) -> list[Combination]:
     """Each distinct combination of the study, on small instances of its task and network."""
-    task = study.task
-    if not isinstance(task, TrainingTask) or study.model is None:
+    if not isinstance(study.task, TrainingTask):
         return []
     used: dict[str, Combination] = {}
     for treatment in plan(study).treatments:
-        model = type(_sections(treatment).model or study.model)
+        task, model = _sections(treatment).task, _sections(treatment).model
+        if not isinstance(task, TrainingTask) or model is None:
+            continue
         for chosen in ({}, *checked_techniques(_techniques(treatment))):
-            combination = Combination(task.example(), model.example(), chosen)
+            combination = Combination(task.small(), model.example(), chosen)
             used.setdefault(repr(combination), combination)
     return list(used.values())
 

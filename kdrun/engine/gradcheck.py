@@ -114,9 +114,9 @@ class _Problem:
         self.recipe = recipe_of(dict(combination.techniques))
         for self.attempt in range(MOST_POINTS):
             self._draw_point()
-            objective = self.objective("float64")
-            evaluation = objective.evaluate(self.batch("float64"), self.progress)
-            if objective.is_smooth(evaluation) and not self._cancels(objective) and not self._is_fragile(objective):
+            objective, batch = self.objective("float64"), self.batch("float64")
+            is_smooth = objective.is_smooth(objective.evaluate(batch, self.progress), batch)
+            if is_smooth and not self._cancels(objective) and not self._is_fragile(objective):
                 break
 
     def _cancels(self, objective: Objective) -> bool:

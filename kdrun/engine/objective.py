@@ -242,11 +242,12 @@ class Objective:
             gradients += dlatent.items()
         return total, gradients
 
-    def is_smooth(self, evaluation: Evaluation) -> bool:
+    def is_smooth(self, evaluation: Evaluation, batch: Batch) -> bool:
         """Whether every term that was evaluated is smooth around this point."""
         student, teachers = evaluation.student, evaluation.teachers
         return all(
-            entry.term.is_smooth(student, teachers, self.contexts[name]) for name, entry in evaluation.results.items()
+            entry.term.is_smooth(student, teachers, batch, self.contexts[name])
+            for name, entry in evaluation.results.items()
         )
 
     def remember(self, evaluation: Evaluation, batch: Batch) -> None:

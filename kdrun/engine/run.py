@@ -130,8 +130,8 @@ class _Setting:
     ) -> Responses:
         """Every response of the task."""
         training = self.task.training_responses(last_loss)
-        counted = self.task.counted_responses(series.sums, series.last + 1)
-        return {**training, **counted, **self.task.evaluate(forward, self.stream, DTYPE)}
+        recorded = self.task.recorded_responses(series.last_values(), series.last + 1)
+        return {**training, **recorded, **self.task.evaluate(forward, self.stream, DTYPE)}
 
 
 def _train_teacher(run: Run, needed: tuple[Finished, ...]) -> _Trained:

@@ -55,6 +55,10 @@ class Series:
         if self.step % self.stride == 0 or self.step == self.last:
             self.points.setdefault(name, []).append((self.step, value))
 
+    def last_values(self) -> dict[str, float]:
+        """The last value of each series that was kept: of a count the sum."""
+        return {name: points[-1][1] for name, points in self.points.items()}
+
     def histories(self) -> dict[str, History]:
         """What was recorded."""
         return {

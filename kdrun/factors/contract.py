@@ -372,7 +372,7 @@ class Term(Level):
         """Value and gradients, with weight 1. Pure: what is remembered changes in `remember` alone."""
         raise NotImplementedError
 
-    def is_smooth(self, student: Arrays, teachers: tuple[Arrays, ...], context: Context) -> bool:
+    def is_smooth(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> bool:
         """Whether finite differences stay clear of kinks of the term: six points, up to 0.03·check_step away."""
         return True
 

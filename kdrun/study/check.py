@@ -18,7 +18,7 @@ from kdrun.study.claim_ties import with_claim_texts
 from kdrun.study.factor import Factor, FactorLevel, read_factors
 from kdrun.study.paths import MISSING, Path, dotted, get
 from kdrun.study.plain import canonical, plain
-from kdrun.study.schema import Sections, Study
+from kdrun.study.schema import TASK, TASK_NAME, Sections, Study
 from kdrun.study.selection import Row, selected_rows, with_level_texts
 from kdrun.study.ties import loose_ends
 from kdrun.study.wording import Problem, explained, shown
@@ -97,6 +97,9 @@ def _first_treatment(
         filled["factors"] = factors
     beside = {factor.key: get(bare, factor.key) for factor in factors.values()}
     given = {key: value for key, value in beside.items() if value is not MISSING}
+    # Tasks differ in what they know: beside a factor that chooses the task stands what the study says, no defaults.
+    if "task" in bare and any(factor.key == TASK_NAME for factor in factors.values()):
+        given[TASK] = bare["task"]
     try:
         return Study.model_validate(filled, context=given), []
     except ValidationError as error:

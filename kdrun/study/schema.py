@@ -36,6 +36,7 @@ from kdrun.tasks.contract import Task, TrainingTask
 MOST_EPOCHS = 10**7
 MOST_REPLICATES = 10**6
 MOST_LETTERS = 200
+TASK, TASK_NAME = ("task",), ("task", "name")
 
 
 def _study_name(name: str) -> str:
@@ -273,6 +274,8 @@ class Study(Sections):
         factors = sorted(self.factors.values(), key=lambda factor: len(factor.key))
         for factor in factors:
             data = remove(data, factor.key)
+        if TASK in self._given:
+            data = put(data, TASK, self._given[TASK])
         for factor in factors:
             if factor.key in self._given:
                 data = put(data, factor.key, self._given[factor.key])

@@ -87,6 +87,10 @@ class TrainingTask(Task):
         """A small instance that stands for the task in gradient checks."""
         return cls()
 
+    def small(self) -> Self:
+        """What stands for this instance when a study's gradients are checked: it has time where this one has it."""
+        return self.example()
+
     @property
     @abstractmethod
     def inputs(self) -> int:
@@ -140,8 +144,11 @@ class TrainingTask(Task):
     def training_responses(self, last_loss: float) -> Mapping[str, float]:
         """Responses that come from the loss of the last training step, before its update."""
 
-    def counted_responses(self, counts: Mapping[str, float], steps: int) -> Mapping[str, float]:
-        """Responses that come from what training counted in its `steps` steps, by name: batches of a kind, refusals."""
+    def recorded_responses(self, recorded: Mapping[str, float], steps: int) -> Mapping[str, float]:
+        """Responses that come from what was recorded in `steps` steps of training: the last value of each series.
+
+        A series that counts (batches of a kind, refusals) ends with its sum.
+        """
         return {}
 
     @abstractmethod

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,8 +21,10 @@ from kdrun.tasks.contract import Data, Evaluate, RunFailed, TrainingTask
 from kdrun.tasks.losses import CrossEntropy
 
 SIDE, CLASSES, IMAGES, BRIGHTEST = 8, 10, 1797, 16.0
-SMALLEST_CLASS = 174
+# Images of each digit.
+OF_CLASS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 CALIBRATION = 256
+MISSING = "the task digits needs scikit-learn: pip install 'kdrun[data]'"
 
 
 @cache
@@ -29,7 +33,7 @@ def _images() -> tuple[Array, Array]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise RunFailed("the task digits needs scikit-learn: pip install 'kdrun[data]'") from None
+        raise RunFailed(MISSING) from None
     found = load_digits()
     return found.data / BRIGHTEST, found.target.astype(np.int64)
 
@@ -45,6 +49,7 @@ class Digits(TrainingTask):
         "accuracy": "share of the test images that are recognised",
         "error_rate": "share of the test images that are not recognised; half an image where there is none",
         "cross_entropy": "mean of −log probability of the right digit over the test images",
+        "final_temperature": "temperature of the soft targets at the last step; 1 where there is none",
     }
     ratios: ClassVar[tuple[str, ...]] = ()
 
@@ -61,9 +66,15 @@ class Digits(TrainingTask):
         """Three images of a step."""
         return cls(batch=3)
 
+    def small(self) -> Digits:
+        """Three images, shown as these are."""
+        return Digits(batch=3, layout=self.layout)
+
     @model_validator(mode="after")
     def _some_to_train_on(self) -> Digits:
-        largest = CLASSES * (SMALLEST_CLASS - _count(self.test_share) - _count(self.validation_share))
+        # Shares are rounded for each digit by itself, so that not always the rarest has the fewest left.
+        left = (images - _count(self.test_share, images) - _count(self.validation_share, images) for images in OF_CLASS)
+        largest = CLASSES * min(left)
         if largest < CLASSES:
             raise ValueError("test_share and validation_share leave no image of some digit to train on")
         if self.train_size is not None and self.train_size > largest:
@@ -90,6 +101,11 @@ class Digits(TrainingTask):
         """Logits."""
         return {"logits": CLASSES}
 
+    def look(self, folder: Path) -> None:
+        """Whether the images are there."""
+        if find_spec("sklearn") is None:
+            raise RunFailed(MISSING)
+
     def loss(self) -> Term:
         """Cross-entropy."""
         return CrossEntropy()
@@ -109,6 +125,10 @@ class Digits(TrainingTask):
     def training_responses(self, last_loss: float) -> Mapping[str, float]:
         """The loss."""
         return {"train_loss": last_loss}
+
+    def recorded_responses(self, recorded: Mapping[str, float], steps: int) -> Mapping[str, float]:
+        """Where the temperature ended."""
+        return {"final_temperature": recorded.get("temperature", 1.0)}
 
     def evaluate(self, forward: Evaluate, stream: Callable[[str], Stream], dtype: DTypeLike) -> Mapping[str, float]:
         """On the test images of the replicate."""
@@ -156,7 +176,7 @@ class Digits(TrainingTask):
         return Batch(rows, {"label": np.tile(labels, (SIDE, 1))}, mask, images)
 
 
-def _count(share: float, images: int = SMALLEST_CLASS) -> int:
+def _count(share: float, images: int) -> int:
     """How many of the images of a digit make up a share."""
     return round(share * images)
 

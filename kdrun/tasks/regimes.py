@@ -66,6 +66,8 @@ class Regimes(TrainingTask):
         "blocked_poisoned": "share of the updates on poisoned batches that the gate refused",
         "blocked_clean": "share of the updates on other batches that the gate refused",
         "selectivity": "blocked_poisoned less blocked_clean",
+        "sharpness": "λ of a learned weighting at the last step; 0 where none is learned",
+        "effective_sample_size": "(Σw)²/Σw² of the weights of the last step; all sequences where there are no weights",
     }
 
     regimes: int = Field(4, ge=2, le=64, strict=True, description="K, number of regimes")
@@ -131,10 +133,10 @@ class Regimes(TrainingTask):
         """The loss."""
         return {"train_loss": last_loss}
 
-    def counted_responses(self, counts: Mapping[str, float], steps: int) -> Mapping[str, float]:
-        """What the gate refused, of poisoned batches and of others; 0 of none."""
-        poisoned, blocked = counts.get(POISONED, 0.0), counts.get("blocked", 0.0)
-        blocked_poisoned = counts.get(f"blocked_{POISONED}", 0.0)
+    def recorded_responses(self, recorded: Mapping[str, float], steps: int) -> Mapping[str, float]:
+        """What the gate refused, of poisoned batches and of others (0 of none), and how weights ended."""
+        poisoned, blocked = recorded.get(POISONED, 0.0), recorded.get("blocked", 0.0)
+        blocked_poisoned = recorded.get(f"blocked_{POISONED}", 0.0)
         of_poisoned = blocked_poisoned / max(poisoned, 1.0)
         of_clean = (blocked - blocked_poisoned) / max(steps - poisoned, 1.0)
         return {
@@ -142,6 +144,8 @@ class Regimes(TrainingTask):
             "blocked_poisoned": of_poisoned,
             "blocked_clean": of_clean,
             "selectivity": of_poisoned - of_clean,
+            "sharpness": recorded.get("sharpness", 0.0),
+            "effective_sample_size": recorded.get("effective_sample_size", float(self.sequences)),
         }
 
     def evaluate(self, forward: Evaluate, stream: Callable[[str], Stream], dtype: DTypeLike) -> Mapping[str, float]:

@@ -15,14 +15,21 @@ from kdrun.engine.combinations import Combination
 from kdrun.engine.gradcheck import check
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.recipe import recipe_of
-from kdrun.engine.run import Finished, execute
+from kdrun.engine.run import Finished, _Setting, execute
+from kdrun.engine.train import Series, Trainer
 from kdrun.factors.contract import Level, Progress
 from kdrun.factors.distillation.trajectory import Trajectory
 from kdrun.factors.gradient.smoothstep import Smoothstep
 from kdrun.factors.gradient.ste import Ste
+from kdrun.factors.lr_schedule.constant import Constant
+from kdrun.factors.optimizer.adam import Adam
 from kdrun.factors.quantizer.ternary import Ternary
+from kdrun.factors.soft_targets.forward_kl import ForwardKl
+from kdrun.factors.temperature.ctkd import Ctkd
 from kdrun.models.cfc import Cfc
+from kdrun.models.mlp import Mlp
 from kdrun.records import Run
+from kdrun.tasks.digits import Digits
 from kdrun.tasks.sine import Sine
 
 
@@ -76,6 +83,44 @@ def trajectory_weight_grows() -> None:
     np.testing.assert_allclose(got, (1 - alpha) * error + alpha * distance, rtol=1e-12)
 
 
+def gradients_of_soft_targets() -> None:
+    """Soft targets at a learned temperature agree with finite differences, by the network and by θ."""
+    techniques: dict[str, Level] = {"soft_targets": ForwardKl(), "temperature": Ctkd()}
+    row = next(check([Combination(Digits.example(), Mlp(hidden=3), techniques)]))
+    assert row.passed, row
+
+
+def an_anchor_pulls() -> None:
+    """A learned temperature that is strongly anchored at 4 goes there from 8, however the loss pulls."""
+    task, model = Digits(batch=8, train_size=40), Mlp(hidden=4)
+
+    def stream(purpose: str) -> Stream:
+        return Stream(1, 1, purpose)
+
+    networks = [model.build(task.inputs, task.heads, task.step_time, "float32") for _ in range(2)]
+    latent, taught = (
+        network.initial_parameters(stream(str(place)), "float32") for place, network in enumerate(networks)
+    )
+    recipe = recipe_of({"soft_targets": ForwardKl(), "temperature": Ctkd(start=8.0, anchor=100.0, anchor_at=4.0)})
+    objective = Objective(networks[0], latent, task.loss(), recipe, (TeacherModel(networks[1], taught),), stream)
+    series = Series.of(200)
+    Trainer(objective, Adam(lr=1e-2), Constant()).train(task.training_data(stream, "float32"), 200, series)
+    temperatures = [value for _, value in series.points["temperature"]]
+    assert abs(temperatures[-1] - 4.0) < 0.5, temperatures[-1]
+
+
+def roles_share_the_test_images() -> None:
+    """Teachers train on no image that students are tested on."""
+    task = Digits()
+
+    def streams(role: str) -> Callable[[str], Stream]:
+        return _Setting(Run("x", "treatment", 1, {"seed": 5, "task": {"name": "digits"}}, ()), role).stream
+
+    taught = task.teacher_data(streams("teacher"), "float32")
+    seen = {int(number) for step in range(100) for number in taught.batch(step).ids}
+    assert not seen & set(task.part(streams("student"), "test").tolist())
+
+
 def _run(
     kind: str, evaluation_phases: int, replicate: int = 1, needs: tuple[Finished, ...] = (), **spec: object
 ) -> Finished:
@@ -121,6 +166,9 @@ CHECKS: dict[str, Callable[[], None]] = {
         gradients_of_scales,
         gradients_through_a_shape,
         trajectory_weight_grows,
+        gradients_of_soft_targets,
+        an_anchor_pulls,
+        roles_share_the_test_images,
         search_never_sees_evaluation_data,
         replicates_share_nothing,
     )

@@ -63,6 +63,24 @@ MUTANTS = {
         'f"kdrun:{self.seed}:{self.purpose}"',
         "replicates_share_nothing",
     ),
+    "gradients of soft targets not divided by T": Mutant(
+        "factors/soft_targets/__init__.py",
+        "shares * (factor / temperature.value)",
+        "shares * factor",
+        "gradients_of_soft_targets",
+    ),
+    "a temperature that descends": Mutant(
+        "factors/temperature/ctkd.py",
+        "sign=-1.0)",
+        "sign=1.0)",
+        "an_anchor_pulls",
+    ),
+    "a split for each role": Mutant(
+        "tasks/digits.py",
+        'stream("task/split")',
+        'stream("split")',
+        "roles_share_the_test_images",
+    ),
 }
 
 
@@ -89,6 +107,8 @@ def test_a_mutant_is_caught(name, tmp_path):
     assert text.count(mutant.old) == 1
     path.write_text(text.replace(mutant.old, mutant.new))
     shutil.copytree(ROOT / "tests" / "mutants", tmp_path / "tests" / "mutants")
+    # A package, so that it comes before one of the same name elsewhere on the path.
+    (tmp_path / "tests" / "__init__.py").touch()
     done = run_check(mutant.caught_by, tmp_path)
     assert done.returncode == 1
     assert "AssertionError" in done.stderr

@@ -97,3 +97,27 @@ def test_runs_without_a_network_are_refused(tmp_path: Path) -> None:
             with pytest.raises(UsageError, match=text):
                 export_npz(store, run_id, tmp_path / "net.npz")
     assert not (tmp_path / "net.npz").exists()
+
+
+def test_a_shared_scale_is_given_to_every_row() -> None:
+    """With one scale for a matrix the columns of the interface hold it as often as there are rows."""
+    network = core_network(ternary=True)
+    network["scale.w"], network["scale.w_out"] = np.float32([0.5]), np.float32([0.25])
+    got = network_arrays(SPEC, network)
+    np.testing.assert_array_equal(got["scale_gate"], np.full(H, 0.5, np.float32))
+    np.testing.assert_array_equal(got["scale_cand"], np.full(H, 0.5, np.float32))
+    np.testing.assert_array_equal(got["scale_out"], np.full(K, 0.25, np.float32))
+
+
+def test_scales_of_another_kind_are_refused() -> None:
+    """A quantizer with two magnitudes has no place in the file's keys, and the message says so."""
+    network = core_network(ternary=True)
+    network["positive.w"] = network.pop("scale.w")
+    with pytest.raises(UsageError, match="no keys for them"):
+        network_arrays(SPEC, network)
+
+
+def test_a_task_without_a_time_step_counts_in_steps() -> None:
+    """Where the task has no dt, the cell was trained with 1."""
+    got = network_arrays({"task": {"name": "regimes"}}, core_network())
+    assert got["dt"] == 1.0

@@ -152,7 +152,7 @@ def test_calibration_is_like_training_data(task, dtype):
 
 def test_every_response_is_measured(task, dtype):
     """Training and evaluation give the declared responses and no others, all of them finite numbers."""
-    got = {**task.training_responses(0.5), **task.counted_responses({}, 10), **evaluated(task, dtype)[0]}
+    got = {**task.training_responses(0.5), **task.recorded_responses({}, 10), **evaluated(task, dtype)[0]}
     assert got.keys() == task.responses.keys()
     assert all(isinstance(value, float) and np.isfinite(value) for value in got.values())
 

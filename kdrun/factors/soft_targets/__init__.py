@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kdrun.core.losses import mean_of
 from kdrun.core.softmax import log_softmax, mean_over_times, scale_rows_inplace, temperature_slope
@@ -40,6 +40,16 @@ class SoftTargets(Term):
     kd_weight_end: float | None = Field(None, ge=0.0, le=1e3, description="k that the last step approaches; none: k")
     mix: bool = Field(True, description="(1 − k)·L_task + k·L_soft; if false, L_task + k·L_soft")
 
+    @model_validator(mode="after")
+    def _shares_are_not_negative(self) -> Self:
+        for key in ("kd_weight", "kd_weight_end"):
+            if self.mix and (getattr(self, key) or 0.0) > 1.0:
+                raise ValueError(
+                    f"{key} is {getattr(self, key):g}, which leaves the task's own loss a negative share; it must lie"
+                    " in 0 … 1, or mix be false"
+                )
+        return self
+
     def weight(self, progress: Progress) -> float:
         """k, linear in progress."""
         end = self.kd_weight if self.kd_weight_end is None else self.kd_weight_end
@@ -58,6 +68,8 @@ class Divergence(SoftTargets):
     """
 
     hyper_names: ClassVar[tuple[str, ...]] = ("temperature",)
+    # Exponentials of exponentials: with the check's own step their sixth differences still show.
+    check_step: ClassVar[float] = 0.3
 
     t_squared: bool = Field(description="multiply by T², so that gradients do not fall with T")
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from kdrun.core.jit import kernel
 from kdrun.core.softmax import log_softmax
-from kdrun.factors.contract import Array, Arrays, Context, Temperature
+from kdrun.factors.contract import Array, Arrays, Batch, Context, Temperature
 from kdrun.factors.soft_targets import Divergence
 
 # How far a logit may move in the steps of the gradient check: q_j then moves by less than q_j times that, over T.
@@ -61,8 +61,8 @@ class Tv(Divergence):
         """Total variation."""
         tv(p, log_p, q, log_q, rows, du, da)
 
-    def is_smooth(self, student: Arrays, teachers: tuple[Arrays, ...], context: Context) -> bool:
-        """Whether no probability is near the teacher's, where its sign changes."""
+    def is_smooth(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> bool:
+        """Whether no probability that counts is near the teacher's, where its sign changes."""
         temperature, found = context.hyper.get("temperature", Temperature()).value, []
         for outputs in (student, teachers[0]):
             logits = outputs["logits"].reshape(-1, outputs["logits"].shape[-1])
@@ -70,4 +70,5 @@ class Tv(Divergence):
             log_softmax(logits, temperature, probabilities, np.empty_like(logits))
             found.append(probabilities)
         q, p = found
-        return bool((np.abs(q - p) > REACH / temperature * q).all())
+        counts = batch.shares(len(q)) > 0.0
+        return bool((np.abs(q - p) > REACH / temperature * q)[counts].all())

@@ -21,4 +21,5 @@ class Fixed(HyperParameter):
 
     def value(self, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> Temperature:
         """T and T²."""
+        context.record("temperature", self.at)
         return Temperature.fixed(self.at)
