@@ -100,9 +100,11 @@ def test_contrasts_are_with_the_default_of_the_family(three: Path, tmp_path: Pat
     """Effects of the study, turned round where it has them the other way; the default is what others are against."""
     shutil.copytree(three / "tiny", tmp_path / "tiny")
     path = tmp_path / "tiny" / "tables" / "effects.csv"
-    effects = pd.read_csv(path, keep_default_na=False)
+    effects = pd.read_csv(path, dtype=str, keep_default_na=False)
     for label, numbers in {"ste - smoothstep": (2.0, 1.25, 4.0), "smoothstep_unit - ste": (2.0, 0.5, 8.0)}.items():
-        effects.loc[effects["contrast"] == label, ["ratio", "ratio_low", "ratio_high"]] = numbers
+        effects.loc[effects["contrast"] == label, ["ratio", "ratio_low", "ratio_high"]] = [
+            str(number) for number in numbers
+        ]
     effects.to_csv(path, index=False)
     page = tool.page(tmp_path, {})
     expected = "`smoothstep` against `ste` | × 0.500 [0.250, 0.800], better |"
