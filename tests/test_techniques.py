@@ -22,7 +22,7 @@ from kdrun.tasks.discover import tasks
 from tests.tiny_results import tiny_results
 
 ROOT = Path(__file__).parents[1]
-THREE = "factors.gradient=[smoothstep, ste, smoothstep_unit]"
+THREE = "factors.gradient=[smoothstep, ste, smoothstep_unit]", "factors.quantizer=[int8, ternary]"
 
 
 def _loaded() -> ModuleType:
@@ -43,7 +43,7 @@ tool = _loaded()
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of a study with three shapes, of which the family's default is the second."""
-    return tiny_results(tmp_path_factory.mktemp("three"), THREE, "replicates=3").parent
+    return tiny_results(tmp_path_factory.mktemp("three"), *THREE).parent
 
 
 def section(page: str, anchor: str) -> str:
@@ -119,12 +119,16 @@ def test_contrasts_are_with_the_default_of_the_family(three: Path, tmp_path: Pat
 def test_students_and_comparators_are_told(three: Path) -> None:
     """What students of a level save and take, and what a comparator is beside treatment 1."""
     page = tool.page(three, {})
-    table = pd.read_csv(three / "tiny" / "tables" / "treatments.csv")
+    table = pd.read_csv(three / "tiny" / "tables" / "treatments.csv").query("quantizer == 'int8'")
+    low, high = (tool.significant(value) for value in (table["retention"].min(), table["retention"].max()))
     compression = tool.significant(table["compression"].iloc[0])
-    text = section(page, "gradient-smoothstep")
-    assert f"- `smoothstep` in [tiny](../results/tiny/report.md): compression {compression}×, retention " in text
-    assert "training cost " in text
-    assert "`post_training` against treatment 1 (smoothstep, 1e-3) | × " in section(page, "comparators-post_training")
+    expected = (
+        f"- `int8` in [tiny](../results/tiny/report.md): compression {compression}×, retention {low}% to {high}%, "
+    )
+    assert expected in section(page, "quantizer-int8")
+    assert "compression" not in section(page, "gradient-smoothstep")
+    expected = "`post_training` against treatment 1 (smoothstep, 1e-3, int8) | × "
+    assert expected in section(page, "comparators-post_training")
 
 
 @pytest.mark.parametrize(
@@ -135,6 +139,7 @@ def test_students_and_comparators_are_told(three: Path) -> None:
         ((0.5, 0.25, 1.75), "lower", True, "× 0.500 [0.250, 1.75]"),
         ((0.02, 0.01, 0.03), "higher", False, "+0.0200 [0.0100, 0.0300], better"),
         ((-0.02, -0.03, -0.01), "higher", False, "-0.0200 [-0.0300, -0.0100], worse"),
+        ((0.0, 0.0, 0.0), "higher", False, "0.00 [0.00, 0.00]"),
         ((2.0, float("nan"), float("nan")), "lower", True, "× 2.00"),
     ],
 )

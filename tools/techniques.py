@@ -26,7 +26,16 @@ from kdrun.core.jit import holds_no_kernels
 from kdrun.engine.combinations import CHECKED, Combination
 from kdrun.engine.gradcheck import SINGLE_TOLERANCE, checked_by
 from kdrun.engine.local import processes, worker_count
-from kdrun.factors.contract import EMPTY, Family, Level, Named
+from kdrun.factors.contract import (
+    EMPTY,
+    Activations,
+    Family,
+    Granularity,
+    Level,
+    Named,
+    QuantizationSchedule,
+    Quantizer,
+)
 from kdrun.factors.discover import families, levels
 from kdrun.models.discover import cells
 from kdrun.report.index import study_folders
@@ -50,6 +59,8 @@ ERRORS = ROOT / "docs" / "techniques-gradients.json"
 COMPARATORS = "comparators"
 TASKS, NETWORKS = "tasks", "networks"
 ROWS_OF_A_COMBINATION = 4
+# Families that decide what is stored of a student.
+STORED = (Activations, Granularity, QuantizationSchedule, Quantizer)
 # Studies that check the machinery: what they measure says nothing about techniques.
 NO_SCIENCE = ("smoke",)
 UNITS = {"compression": "×", "retention": "%", "training_cost": "×"}
@@ -73,6 +84,8 @@ packages of your own too; [extending](extending.md) says how to add one.
   multiplies the response, or its odds for a score on the logit scale. "Better" and "worse" say that the interval
   excludes no effect; each interval stands for itself, and the reports have p-values adjusted for their number. *Not
   measured yet* means that no committed study has the technique as a level of a factor.
+- **Compression, retention, training cost** of techniques of quantization: from the least to the most of the treatments
+  with that level, which differ in other factors too. [Statistics](statistics.md#size-and-cost) says what they are.
 """
 
 
@@ -180,7 +193,7 @@ def _add_factor(
             effect = _effect(tables["effects"], study, factor, response, (place, reference))
             found.effects[family.name, name] += [effect] if effect else []
         saved = _saved(tables["treatments"], factor.name, level.text)
-        if saved:
+        if saved and issubclass(family.contract, STORED):
             found.students[family.name, name].append(f"{code(level.text)} in {_link(study)}: {saved}")
 
 
@@ -218,12 +231,12 @@ def _effect_text(row: pd.Series[str], response: Response, is_turned: bool) -> st
 
 
 def _number_text(mean: float, low: float, high: float, response: Response, is_ratio: bool) -> str:
-    sign = "" if is_ratio or mean < 0 else "+"
+    sign = "× " if is_ratio else "+" if mean > 0 else ""
     middle = 1.0 if is_ratio else 0.0
     is_shown = low > middle or high < middle
     is_better = (mean < middle) == (response.better == "lower")
     word = f", {'better' if is_better else 'worse'}" if is_shown else ""
-    return f"{'× ' if is_ratio else sign}{estimate(mean, low, high)}{word}"
+    return f"{sign}{estimate(mean, low, high)}{word}"
 
 
 def _saved(treatments: pd.DataFrame, factor: str, level: str) -> str:
