@@ -34,15 +34,29 @@ VARIANTS = {
     "empty slots": ("init: teacher", "distillation: none"),
     "no number": ("init: teacher", "optimizer: {clip: null}"),
     "no comparators": ("comparators: [coordinate_search, post_training]\n", ""),
+}  # fmt: skip
+# Students of other networks than their teachers' start at random, and match no hidden values.
+OF_OTHER_NETWORKS = {
     "own model of the teacher": ("epochs: 2000", "model: {hidden: 8}"),
     "a factor inside the teacher's model": ("model.hidden", "teacher.model.hidden"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("old", "new"), VARIANTS.values(), ids=VARIANTS.keys())
 def test_the_resolved_study_reads_back_to_an_equal_one(load: Load, change: Change, old: str, new: str) -> None:
     """Through plain data and through a file, with the same runs and the same text again."""
-    study = load(change(old, new))
+    assert_reads_back(load, load(change(old, new)))
+
+
+@pytest.mark.parametrize(("old", "new"), OF_OTHER_NETWORKS.values(), ids=OF_OTHER_NETWORKS.keys())
+def test_a_study_of_other_networks_reads_back_to_an_equal_one(load: Load, change: Change, old: str, new: str) -> None:
+    """Also where teachers have a network of their own."""
+    text = change(old, new).replace("init: teacher", "init: random")
+    assert_reads_back(load, load(text.replace("distillation: [none, trajectory]", "lr_schedule: [constant, cosine]")))
+
+
+def assert_reads_back(load: Load, study: Study) -> None:
+    """Through plain data and through a file, with the same text again."""
     again = load(study_text(study))
     assert again.resolved() == study.resolved()
     assert read_study(json.loads(json.dumps(study.resolved()))).resolved() == study.resolved()
