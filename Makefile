@@ -8,7 +8,7 @@ BENCH := $(VENV)/bench-installed
 NUMERIC := tests/core tests/models tests/factors
 STUDIES := smoke sine sine_shapes quantizers_digits temperature kl_direction progressive harder_tasks valence sunspots
 
-.PHONY: sine test check slow bench results verify clean
+.PHONY: sine test check slow bench results techniques verify clean
 
 sine: $(STAMP)
 	$(BIN)/kdrun factorial experiments/sine.yaml --results out
@@ -44,6 +44,10 @@ results: $(STAMP)
 	for study in $(STUDIES); do $(BIN)/kdrun factorial experiments/$$study.yaml --results results --fresh --yes || exit 1; done
 	$(BIN)/kdrun report results
 	rm -f results/*/runs.sqlite results/*/runs.sqlite-wal results/*/runs.sqlite-shm
+
+# docs/techniques.md, from the code and results/; after a new technique: python tools/techniques.py --gradients.
+techniques: $(STAMP)
+	$(BIN)/python tools/techniques.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -58,8 +58,7 @@ def check_all_gradients(
 
     Techniques meet on the task that gives most of them something to look at.
     """
-    trained: list[type[TrainingTask]] = [Probe, *(cls for cls in tasks().values() if issubclass(cls, TrainingTask))]
-    combinations = every_combination([cls.example() for cls in trained], [cell.example() for cell in cells().values()])
+    combinations = all_combinations()
     listener = listener or Listener()
     if is_cold := holds_no_kernels():
         listener.noticed(COMPILING)
@@ -68,6 +67,12 @@ def check_all_gradients(
         rows = checked_by(engine.executor, combinations, tolerance, is_cold)
     listener.checked(rows)
     return rows
+
+
+def all_combinations() -> list[Combination]:
+    """What `check_all_gradients` checks; it makes four rows of each, in this order."""
+    trained: list[type[TrainingTask]] = [Probe, *(cls for cls in tasks().values() if issubclass(cls, TrainingTask))]
+    return every_combination([cls.example() for cls in trained], [cell.example() for cell in cells().values()])
 
 
 def check_gradients(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,7 +20,7 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
     """Entries by group. Each has name, text (what it is or its equation), parameters {name: default}, source."""
     found = {
         "tasks": [_entry(task, task.title) for task in tasks().values()],
-        "networks (model.cell)": [_entry(cell, _summary(cell)) for cell in cells().values()],
+        "networks (model.cell)": [_entry(cell, summary(cell)) for cell in cells().values()],
     }
     for family in families().values():
         default = family.default or ("none" if family.key.startswith("student.") else None)
@@ -28,20 +30,29 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
 
 
 def _entry(named: type[Named], text: str) -> dict[str, Any]:
-    return {"name": named.name, "text": text, "parameters": _parameters(named), "source": named.source}
+    defaults = {parameter.name: parameter.default for parameter in parameters(named)}
+    return {"name": named.name, "text": text, "parameters": defaults, "source": named.source}
 
 
-def _summary(cls: type[Named]) -> str:
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a task or technique: its default, `REQUIRED` for none, and what it is."""
+
+    name: str
+    default: Any
+    text: str
+
+
+def summary(cls: type[Named]) -> str:
+    """The first line of a class's docstring."""
     return (cls.__doc__ or "").strip().splitlines()[0]
 
 
-def _parameters(model: type[BaseModel]) -> dict[str, Any]:
-    """Default of every parameter, `required` for one without; those of a part stand under its name, as `eval.steps`."""
-    found: dict[str, Any] = {}
+def parameters(model: type[BaseModel], within: str = "") -> Iterator[Parameter]:
+    """Every parameter; those of a part stand under its name, as `eval.steps`."""
     for name, field in model.model_fields.items():
         default = REQUIRED if field.is_required() else field.get_default(call_default_factory=True)
         if isinstance(default, BaseModel) and not isinstance(default, Level):
-            found |= {f"{name}.{inner}": value for inner, value in _parameters(type(default)).items()}
+            yield from parameters(type(default), f"{within}{name}.")
         else:
-            found[name] = default
-    return found
+            yield Parameter(f"{within}{name}", default, field.description or "")

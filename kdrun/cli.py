@@ -464,7 +464,8 @@ def list_(
     if as_json:
         print_json(groups)
     else:
-        console().print(catalogue_table(groups))
+        out = console()
+        out.print(catalogue_table(groups, out.width))
 
 
 @app.command(epilog="Example: kdrun new sine > sine.yaml")

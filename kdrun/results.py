@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdrun.engine.size import compressions
 from kdrun.engine.trained import demonstrate
 from kdrun.errors import UsageError
 from kdrun.folder import REGISTRATION_FILE, SEALS, STUDY_FILE, read_registration, refuse_strange
@@ -116,6 +117,7 @@ class Results:
             hypotheses=self._hypotheses(),
             gradient_checks=self.gradient_checks,
             reproducible=self.stored.facts.get("reproducible"),
+            compression=compressions(self.plan),
         )
 
     def _hypotheses(self) -> list[Mapping[str, Any]]:

@@ -89,11 +89,15 @@ def console() -> Console:
 def print_results(found: Results) -> None:
     """Tables of a study, and at last its digest."""
     from kdrun.report.effect_tables import effects_rich
+    from kdrun.report.student_tables import student_rich
     from kdrun.report.treatment_tables import treatment_table
     from kdrun.report.verdict_tables import changes_rich, criteria_rich, hypotheses_rich
 
     out, registered = console(), found.registered()
     out.print(treatment_table(found.analysis, found.study.title or found.study.study, out.width))
+    students = student_rich(found.analysis)
+    if students is not None:
+        out.print(students)
     if len(found.effects):
         out.print(effects_rich(found.analysis))
     if len(found.criteria):

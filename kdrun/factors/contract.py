@@ -233,6 +233,11 @@ class Quantizer(Level):
         return (2 * self.max_code).bit_length() or FLOAT_BITS
 
     @property
+    def kept_names(self) -> tuple[str, ...]:
+        """Those of `scale_names` that `effective` reads: what has to be kept beside codes. Default: all of them."""
+        return self.scale_names
+
+    @property
     def measured_names(self) -> tuple[str, ...]:
         """Those of `scale_names` that are measured anew after every step, instead of trained. Default: none."""
         return ()

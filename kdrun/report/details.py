@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from kdrun.records import GradientCheck, Outcome, Run
 from kdrun.report.text import plain, plain_lines
+from kdrun.study.factor import text_of
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 60
+# Names and parameters are up to 20 columns wide each, and not broken.
+ROOM_FOR_COLUMNS = 110
 
 
 def gradient_table(rows: Sequence[GradientCheck]) -> Table:
@@ -72,15 +76,40 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(BLOCKS[round((value - low) / span * (len(BLOCKS) - 1))] for value in chosen)
 
 
-def catalogue(groups: Mapping[str, Iterable[Mapping[str, Any]]]) -> RenderableType:
-    """Tasks and techniques: for each group its entries with `name`, `text`, `parameters`, `source`."""
-    parts: list[RenderableType] = []
-    for title, entries in groups.items():
-        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", expand=False)
-        for heading in ("Name", "What", "Parameters", "Source"):
-            table.add_column(heading, overflow="fold")
-        for entry in entries:
-            parameters = "\n".join(f"{name}: {value}" for name, value in entry["parameters"].items())
-            table.add_row(Text(entry["name"]), Text(entry["text"]), Text(parameters), Text(entry["source"]))
-        parts.append(table)
-    return Group(*parts)
+def catalogue(groups: Mapping[str, Iterable[Mapping[str, Any]]], width: int) -> RenderableType:
+    """Tasks and techniques: for each group its entries with `name`, `text`, `parameters`, `source`.
+
+    Side by side where `width` columns hold all of it; on a narrower terminal below each other, each under its name.
+    """
+    found = [(title, list(entries)) for title, entries in groups.items()]
+    if width >= ROOM_FOR_COLUMNS:
+        return Group(*(_beside(title, entries) for title, entries in found))
+    return Group(*(part for title, entries in found for part in _below(title, entries)))
+
+
+def _beside(title: str, entries: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", expand=False)
+    for heading in ("Name", "What", "Parameters", "Source"):
+        # Names keep their words whole; what is text may break.
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("Name", "Parameters"))
+    for entry in entries:
+        parameters = "\n".join(_parameters(entry))
+        table.add_row(Text(entry["name"]), Text(entry["text"]), Text(parameters), Text(entry["source"]))
+    return table
+
+
+def _below(title: str, entries: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    yield Text(title, style="bold")
+    for entry in entries:
+        yield Text("")
+        yield Padding(Text(entry["name"], style="bold"), (0, 0, 0, 2))
+        yield Padding(Text(entry["text"]), (0, 0, 0, 6))
+        if entry["parameters"]:
+            yield Padding(Text(" · ".join(_parameters(entry))), (0, 0, 0, 6))
+        yield Padding(Text(entry["source"], style="dim"), (0, 0, 0, 6))
+    yield Text("")
+
+
+def _parameters(entry: Mapping[str, Any]) -> list[str]:
+    """Each with its default, as a study writes it."""
+    return [f"{name}: {text_of(value)}" for name, value in entry["parameters"].items()]

@@ -20,6 +20,7 @@ from kdrun.report.aliases import apart
 from kdrun.report.effect_tables import anova_sheet, complete_effects_sheet, effects_sheet
 from kdrun.report.judging import judged, scales
 from kdrun.report.sheet import Sheet
+from kdrun.report.student_tables import student_sheet
 from kdrun.report.text import plain, plain_lines
 from kdrun.report.treatment_tables import MOST_TREATMENTS, treatment_sheet
 from kdrun.report.verdict_tables import VERDICTS_ARE, hypothesis_number
@@ -60,6 +61,7 @@ def report_html(
         "matters": what_matters(analysis),
         "apart": apart(analysis),
         "treatments": treatment_sheet(analysis, limit=MOST_TREATMENTS),
+        "students": student_sheet(analysis, limit=MOST_TREATMENTS),
         "pictures": [_embedded(picture) for picture in pictures],
         "effects": effects_sheet(analysis, MOST_ROWS),
         "complete_effects": complete_effects_sheet(analysis, MOST_ROWS),

@@ -10,8 +10,9 @@ from kdrun.report.aliases import apart
 from kdrun.report.effect_tables import complete_effects_sheet, effects_sheet
 from kdrun.report.judging import judged, scales
 from kdrun.report.sheet import markdown_table
+from kdrun.report.student_tables import student_markdown
 from kdrun.report.text import code, markdown, plain
-from kdrun.report.treatment_tables import treatment_markdown
+from kdrun.report.treatment_tables import MOST_TREATMENTS, treatment_markdown
 from kdrun.report.verdict_tables import VERDICTS_ARE, criteria_markdown, hypothesis_number
 from kdrun.report.wording import Statement, counts_of_runs, origin, verdict_counts, what_matters
 from kdrun.stats.analysis import Analysis
@@ -40,6 +41,7 @@ def report_text(
         _matters(analysis),
         _apart(analysis),
         f"## Treatments\n\n{_factors(analysis)}\n\n{treatment_markdown(analysis)}",
+        student_markdown(analysis, MOST_TREATMENTS),
         _pictures(pictures),
         _effects(analysis),
         _judged(analysis),

@@ -15,6 +15,7 @@ from kdrun.stats.findings import Known
 from kdrun.stats.frame import runs_table
 from kdrun.stats.lenth import Lenth, lenth
 from kdrun.stats.scales import Layout
+from kdrun.stats.students import with_students
 from kdrun.stats.summary import comparator_summary, run_counts, treatment_summary
 from kdrun.stats.terms import Terms
 from kdrun.stats.verdicts import criteria_table, hypotheses_table
@@ -27,7 +28,8 @@ class Analysis:
     `terms` are the main effects and interactions that its treatments can tell;
     `complete_effects` are the effects from the complete replicates alone, where others have holes, and empty where
     nothing is missing; `lenth` has Lenth's limits by response, where there is one replicate; `hypotheses` has a column
-    `evidence` beside those of hypotheses.csv; `notes` are sentences about what could not be computed, and why.
+    `evidence` beside those of hypotheses.csv; `notes` are sentences about what could not be computed, and why;
+    `has_students` says that treatments have the columns of quantized students.
     """
 
     layout: Layout
@@ -43,6 +45,7 @@ class Analysis:
     hypotheses: pd.DataFrame
     criteria: pd.DataFrame
     notes: tuple[str, ...] = ()
+    has_students: bool = False
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -65,11 +68,13 @@ def analyse(
     hypotheses: Sequence[Mapping[str, Any]] = (),
     gradient_checks: Sequence[GradientCheck] = (),
     reproducible: bool | None = None,
+    compression: Mapping[int, float] | None = None,
 ) -> Analysis:
     """All tables of a study from its planned runs and what came of them.
 
     `criteria` are mappings with `name`, `claim`, `required`; `hypotheses` have `say`, `claim` and, where they were not
-    registered before the first run, `exploratory`; `reproducible` is None where that was not tried.
+    registered before the first run, `exploratory`; `reproducible` is None where that was not tried. `compression` is
+    that of each treatment, where students are quantized.
     """
     table = runs_table(runs, outcomes, layout)
     known = Known(table, layout, gradient_checks, reproducible)
@@ -78,7 +83,7 @@ def analyse(
         layout=layout,
         terms=known.terms,
         runs=table,
-        treatments=treatment_summary(table, layout),
+        treatments=with_students(treatment_summary(table, layout), runs, table, layout, compression or {}),
         comparators=comparator_summary(table, layout),
         counts=run_counts(table, layout),
         effects=_joined(effects_table(item) for item in contrasts.values()),
@@ -88,6 +93,7 @@ def analyse(
         hypotheses=hypotheses_table(hypotheses, known),
         criteria=criteria_table(criteria, known),
         notes=(*_notes(contrasts.values()), *_refused(known.terms)),
+        has_students=bool(compression),
     )
 
 

@@ -48,15 +48,20 @@ def _measured(outcomes: Sequence[Outcome], name: str) -> Floats:
 
 def _ratio(table: pd.DataFrame, runs: Sequence[Run], layout: Layout, name: str) -> Floats:
     """The primary response of each student over that of the run that it is compared with, in its own replicate."""
-    references = {TEACHER_RATIO: _teachers, BASELINE_RATIO: _baselines}[name](runs)
     values = filled(table, layout.primary)
+    references = {TEACHER_RATIO: teachers_of, BASELINE_RATIO: baselines_of}[name](runs)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return values / values_of(references, runs, values)
+
+
+def values_of(references: Sequence[str], runs: Sequence[Run], values: Floats) -> Floats:
+    """The value of the run that each of `references` names, from those of all runs; nan where there is none."""
     place = {run.run_id: position for position, run in enumerate(runs)}
     positions = np.array([place.get(reference, -1) for reference in references], np.int64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(positions < 0, np.nan, values / values[positions]) if len(runs) else values
+    return np.where(positions < 0, np.nan, values[positions]) if len(runs) else values
 
 
-def _teachers(runs: Sequence[Run]) -> list[str]:
+def teachers_of(runs: Sequence[Run]) -> list[str]:
     """For each run the teacher that it comes from, through as many needs as it takes; empty for none."""
     known = {run.run_id: run for run in runs}
     found: dict[str, str] = {}
@@ -71,7 +76,7 @@ def _teachers(runs: Sequence[Run]) -> list[str]:
     return [teacher_of(run) for run in runs]
 
 
-def _baselines(runs: Sequence[Run]) -> list[str]:
+def baselines_of(runs: Sequence[Run]) -> list[str]:
     """For each treatment and comparator the run of treatment 1 in its replicate; empty for a teacher."""
     baseline = {run.replicate: run.run_id for run in runs if run.kind == "treatment" and run.treatment == BASELINE}
     return ["" if run.kind == "teacher" else baseline.get(run.replicate, "") for run in runs]

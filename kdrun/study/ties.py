@@ -14,6 +14,9 @@ from kdrun.study.paths import MISSING, Path, get
 from kdrun.study.selection import design_problems
 from kdrun.study.wording import Problem, listed, shown, unknown
 
+# What tables of treatments have beside factors and responses where students are quantized.
+STUDENT_COLUMNS = ("compression", "retention", "training_cost")
+
 
 def loose_ends(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> Iterator[Problem]:
     """Everything that is wrong between keys. Keys that are malformed in themselves are passed over."""
@@ -111,6 +114,10 @@ def _columns(data: Mapping[str, Any], factors: Mapping[str, Factor]) -> Iterator
     for name in factors.keys() & taken:
         yield Problem(
             ("factors", name), f"{name!r} is a response of the task; give the factor another name", on_key=True
+        )
+    for name in factors.keys() & set(STUDENT_COLUMNS if getattr(_task(data), "sections", ()) else ()):
+        yield Problem(
+            ("factors", name), f"{name!r} is another column of the tables; give the factor another name", on_key=True
         )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kdrun.core.parameters import ParameterSet
-from kdrun.engine.gradcheck import _variants as variants
+from kdrun.engine.combinations import variants
 from kdrun.factors.contract import Granularity, Quantizer
 from kdrun.factors.granularity.per_row import PerRow
 from kdrun.factors.granularity.per_tensor import PerTensor
@@ -31,7 +31,7 @@ def quantizing(level_class):
 
 def kinds_of(level_class):
     """A quantizer by default, and with each other word for one of its parameters but its granularity."""
-    return [level_class(), *(level for level in variants(level_class) if "granularity" not in level.model_fields_set)]
+    return [level for level in variants(level_class) if "granularity" not in level.model_fields_set]
 
 
 found = [level for kind in every_level().values() if quantizing(kind) for level in kinds_of(kind)]

@@ -121,6 +121,11 @@ class Thresholded(Scaled):
         """−1, 0, 1."""
         return 1
 
+    @property
+    def kept_names(self) -> tuple[str, ...]:
+        """All but the threshold, which has done its work once codes are there."""
+        return tuple(name for name in self.scale_names if name != "threshold")
+
     def quantize(self, w_latent: Array, scales: Arrays, codes: Array, w_eff: Array) -> None:
         """Compare with the threshold, and scale what is beyond it."""
         threshold_codes(w_latent, scales["threshold"], codes)
