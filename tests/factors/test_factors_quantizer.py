@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kdrun.core.parameters import ParameterSet
-from kdrun.engine.gradcheck import _variants as variants
+from kdrun.engine.combinations import variants
 from kdrun.factors.contract import Granularity, Quantizer
 from kdrun.factors.granularity.per_row import PerRow
 from kdrun.factors.granularity.per_tensor import PerTensor
