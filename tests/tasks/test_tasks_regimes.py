@@ -255,8 +255,8 @@ def test_shares_of_nothing_are_nothing():
     ("key", "value"),
     [
         ("regimes", 1), ("regimes", 65), ("regimes", 3.0), ("emission", 0), ("noise", -0.1), ("stay", 0.0),
-        ("stay", 1.0), ("onward", 1.1), ("steps", 0), ("sequences", 0), ("horizon", 0), ("poison", -0.1), ("poison", 1.01),
-        ("eval_sequences", 0), ("weighted_by", 10.5), ("weighted_by", float("nan")), ("horizn", 3),
+        ("stay", 1.0), ("onward", 1.1), ("steps", 0), ("sequences", 0), ("horizon", 0), ("poison", -0.1),
+        ("poison", 1.01), ("eval_sequences", 0), ("weighted_by", 10.5), ("weighted_by", float("nan")), ("horizn", 3),
     ],
 )  # fmt: skip
 def test_what_makes_no_task_is_refused(key, value):
