@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-
 from kdrun.study.load import load_study, study_text
 from kdrun.study.plan import plan
 

@@ -60,7 +60,7 @@ ONE_MISTAKE = {
     "unknown family": (
         "gradient: [",
         "¦gradeint: [",
-        "factors.gradeint: unknown family 'gradeint'; known: distillation, gradient,",
+        "factors.gradeint: unknown family 'gradeint'; known: activations, distillation, feature,",
     ),
     "family with sets": (
         "gradient: [ste, smoothstep]",
