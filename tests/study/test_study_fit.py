@@ -50,7 +50,7 @@ NEEDS = {
 @pytest.mark.parametrize(("written", "words"), NEEDS.items(), ids=NEEDS)
 def test_a_level_that_needs_what_networks_do_not_give_is_shown(mistakes: Mistakes, written: str, words: str) -> None:
     """Where it is chosen: what it needs, and what networks of the task give."""
-    key, name = written.split(": ")
+    key = written.partition(":")[0]
     got = mistakes(study(student=f"{{{written}}}"))
     text = f"{words} networks of the task 'sine' do not give; they give hidden, prediction"
     assert got == [f"6:{12 + len(key) + 1}: student.{key}: {text}"]
