@@ -204,7 +204,7 @@ def test_without_the_package_the_study_is_wrong():
     """Each name has its place; every name that is known is listed."""
     done = kdrun("factorial", STUDY)
     assert (done.returncode, done.stdout) == (2, "")
-    known = "callable, command, copy, lorenz, multifreq, series, sine"
+    known = "callable, command, copy, digits, lorenz, multifreq, regimes, series, sine"
     assert f"{STUDY}:4:19: task.name: unknown task 'triangle'; known: {known}" in done.stderr
     shapes = "ste, smoothstep, smoothstep_plateau, smoothstep_unit"
     assert f"{STUDY}:9:26: factors.gradient[1].name: unknown level 'biweight'; known: {shapes}\n" in done.stderr

@@ -14,6 +14,7 @@ from kdrun.core.jit import kernel
 from kdrun.core.vector import LANES, load_part, store_part
 
 MEAN_SHARE, LEAST_SHARE, COHERENCE_SHARE = 0.6, 0.25, 0.15
+ROUNDING = 2.0**-52
 
 
 @kernel
@@ -79,7 +80,10 @@ def saliency(valence, p, log_p, s):
 
 @kernel
 def standard_scores(s, z):
-    """z = (s − μ)/σ over a batch, 0 where all are equal; s, z float64 [B], μ and σ² the mean and the mean square."""
+    """z = (s − μ)/σ over a batch, 0 where all are equal; s, z float64 [B], μ and σ² the mean and the mean square.
+
+    Equal to the rounding of μ, that is: a sum of equal numbers, divided by how many they are, is not always the number.
+    """
     total = 0.0
     for b in range(s.size):
         total += s[b]
@@ -90,7 +94,7 @@ def standard_scores(s, z):
         square += z[b] * z[b]
     deviation = math.sqrt(square / s.size)
     for b in range(s.size):
-        z[b] = z[b] / deviation if deviation > 0.0 else 0.0
+        z[b] = z[b] / deviation if deviation > s.size * ROUNDING * abs(mean) else 0.0
 
 
 @kernel

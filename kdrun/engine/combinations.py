@@ -120,8 +120,10 @@ def defaults(task: TrainingTask, model: ModelSpec) -> list[Combination]:
 
 
 def _named(task: TrainingTask, model: ModelSpec, chosen: Sequence[Mapping[str, Choice]]) -> list[Combination]:
+    """Combinations of what takes part, each once: choices may differ in a hyper-parameter that no term reads."""
     filled = [{family: level for family, level in one.items() if level is not None} for one in chosen]
-    return [Combination(task, model, _taking_part(techniques)) for techniques in filled]
+    found = [Combination(task, model, _taking_part(techniques)) for techniques in filled]
+    return list({one.name: one for one in found}.values())
 
 
 def covering(choices: Mapping[str, Sequence[Choice]]) -> Iterator[dict[str, Choice]]:
@@ -139,10 +141,10 @@ def covering(choices: Mapping[str, Sequence[Choice]]) -> Iterator[dict[str, Choi
             if family not in places:
                 places[family] = _best_place(family, choices, chosen, places, waiting)
                 chosen[family] = choices[family][places[family]]
-        met = list(itertools.combinations([(family, places[family]) for family in choices], 2))
-        for pair in [next(iter(waiting)), *met]:
-            waiting.pop(pair, None)
+        del waiting[next(iter(waiting))]
         if is_meaningful(chosen):
+            for pair in itertools.combinations([(family, places[family]) for family in choices], 2):
+                waiting.pop(pair, None)
             yield {family: chosen[family] for family in choices}
 
 

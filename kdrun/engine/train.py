@@ -57,14 +57,23 @@ class Series:
 
     def last_values(self) -> dict[str, float]:
         """The last value of each series that was kept: of a count the sum."""
-        return {name: points[-1][1] for name, points in self.points.items()}
+        return {name: points[-1][1] for name, points in self._ended().items()}
 
     def histories(self) -> dict[str, History]:
         """What was recorded."""
         return {
             name: History(np.array([step for step, _ in points], np.int64), np.array([value for _, value in points]))
-            for name, points in self.points.items()
+            for name, points in self._ended().items()
         }
+
+    def _ended(self) -> dict[str, list[tuple[int, float]]]:
+        """The points, and of each count its sum at the last step: what is counted seldom falls on no step kept."""
+        ended = dict(self.points)
+        for name, total in self.sums.items():
+            kept = ended.get(name, [])
+            if not kept or kept[-1][0] != self.last:
+                ended[name] = [*kept, (self.last, total)]
+        return ended
 
 
 @dataclass

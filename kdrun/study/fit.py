@@ -11,13 +11,13 @@ from kdrun.study.wording import Problem, listed, shown
 from kdrun.tasks.contract import TrainingTask
 
 
-def unfit_network(task: TrainingTask, model: ModelSpec) -> Iterator[Problem]:
-    """A network that runs over time, for inputs that have none."""
+def unfit_network(task: TrainingTask, model: ModelSpec, path: Path) -> Iterator[Problem]:
+    """A network that runs over time, for inputs that have none; `path` is the key that names it."""
     if model.needs_time and not task.has_time:
         text = (
             f"the cell {shown(model.name)} runs over sequences, but the task {shown(task.name)} gives single examples"
         )
-        yield Problem(("model",), f"{text}; choose another cell, or set the task to sequences")
+        yield Problem(path, f"{text}; choose another cell, or set the task to sequences")
 
 
 def unfit_levels(task: TrainingTask, model: ModelSpec, levels: dict[str, Level]) -> Iterator[Problem]:

@@ -143,7 +143,9 @@ class Sections(Section):
     def _fits_together(self) -> Sections:
         """Refuse techniques that look at what the networks of the task do not give."""
         if isinstance(self.task, TrainingTask) and self.model is not None:
-            problems = [*unfit_network(self.task, self.model), *self._unfit_student(self.task, self.model)]
+            problems = [*unfit_network(self.task, self.model, ("model",)), *self._unfit_student(self.task, self.model)]
+            if self.teacher is not None and self.teacher.model is not None:
+                problems += unfit_network(self.task, self.teacher.model, ("teacher", "model"))
             if problems:
                 raise mistakes(problems)
         return self

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from kdrun.core.losses import mean_of, scale_inplace, squared_error
 from kdrun.core.random import Stream
@@ -74,7 +74,12 @@ class Regimes(TrainingTask):
     emission: int = Field(4, ge=1, le=256, strict=True, description="D, numbers that a regime emits")
     noise: float = Field(1.0, ge=0.0, le=100.0, description="largest noise on an emission")
     stay: float = Field(0.8, gt=0.0, lt=1.0, description="probability that the regime stays")
-    onward: float = Field(0.8, ge=0.0, le=1.0, description="of the other moves, the share that goes to the next regime")
+    onward: float = Field(
+        0.8,
+        ge=0.0,
+        le=1.0,
+        description="of the other moves, the share that goes to the next regime; of two regimes all",
+    )
     steps: int = Field(30, ge=1, le=10_000, strict=True, description="T, steps of a sequence")
     sequences: int = Field(32, ge=1, le=10_000, strict=True, description="B, sequences of a training step")
     horizon: int = Field(10, ge=1, le=1000, strict=True, description="n, coming steps whose mean worth is the valence")
@@ -86,13 +91,6 @@ class Regimes(TrainingTask):
     def example(cls) -> Regimes:
         """Three sequences of five steps over three regimes."""
         return cls(regimes=3, emission=2, steps=5, sequences=3, horizon=3)
-
-    @model_validator(mode="after")
-    def _moves_somewhere(self) -> Regimes:
-        if self.regimes == 2 and self.onward < 1.0:
-            # The only other regime is the next one, so that nothing is left of the rest.
-            return self.model_copy(update={"onward": 1.0})
-        return self
 
     @property
     def inputs(self) -> int:
@@ -182,13 +180,15 @@ class Regimes(TrainingTask):
 
     def _cumulative(self) -> Array:
         """Sums of the probabilities of moving from each regime to the first, second … [K, K]."""
-        elsewhere = (1.0 - self.onward) / max(self.regimes - 2, 1)
+        # Of two regimes the only other one is the next, so that nothing is left of the rest.
+        to_next = self.onward if self.regimes > 2 else 1.0
+        elsewhere = (1.0 - to_next) / max(self.regimes - 2, 1)
         sums = np.zeros((self.regimes, self.regimes))
         for before in range(self.regimes):
             total = 0.0
             for after in range(self.regimes):
-                onward = self.onward if after == (before + 1) % self.regimes else elsewhere
-                total += self.stay if after == before else (1.0 - self.stay) * onward
+                moves = to_next if after == (before + 1) % self.regimes else elsewhere
+                total += self.stay if after == before else (1.0 - self.stay) * moves
                 sums[before, after] = total
         return sums
 

@@ -178,6 +178,28 @@ def test_counts_are_sums_however_rarely_they_are_kept():
     assert series.points["blocked"][-1] == (999, 1000.0)
 
 
+def test_a_count_ends_with_its_sum_whichever_steps_are_kept():
+    """What is counted at odd steps alone, where even ones are kept, has its sum at the last step."""
+    series = Series.of(400)
+    for step in range(1, 399, 2):
+        series.step = step
+        series.add("poisoned", 1.0, count=True)
+    assert series.last_values() == {"poisoned": 199.0}
+    history = series.histories()["poisoned"]
+    assert (history.epochs.tolist(), history.values.tolist()) == ([399], [199.0])
+
+
+def test_a_sum_at_the_last_step_is_kept_once():
+    """The end of a count is not written twice."""
+    series = Series.of(400)
+    for step in range(400):
+        series.step = step
+        series.add("blocked", float(step % 3 == 0), count=True)
+    history = series.histories()["blocked"]
+    assert history.epochs.tolist() == [*range(0, 400, 2), 399]
+    assert history.values[-1] == 134.0
+
+
 def test_two_levels_for_one_slot_are_refused():
     """Neither is dropped in silence."""
     with pytest.raises(UsageError, match="both fill the slot Gate"):

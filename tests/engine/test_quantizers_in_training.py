@@ -9,12 +9,14 @@ import pytest
 
 from kdrun.core.random import Stream
 from kdrun.engine.coded import trained_arrays
-from kdrun.engine.gradcheck import Combination, all_combinations, check, checked_techniques
+from kdrun.engine.combinations import Combination, all_combinations, checked_techniques
+from kdrun.engine.gradcheck import check
 from kdrun.engine.objective import Objective
 from kdrun.engine.probe import Probe
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import quantizer_like, recipe_of
 from kdrun.engine.train import Series, Trainer
+from kdrun.factors import discover
 from kdrun.factors.contract import Progress
 from kdrun.factors.gradient.smoothstep import Smoothstep
 from kdrun.factors.gradient.ste import Ste
@@ -48,7 +50,7 @@ def stream(purpose):
 
 def trainer_with(quantizer, schedule=None, gate=None):
     """A small network under a quantizer, before its first step."""
-    network = Cfc(hidden=5).build(1, 1, TASK.dt, "float32")
+    network = Cfc(hidden=5).build(1, {"prediction": 1}, TASK.dt, "float32")
     techniques = {"quantizer": quantizer, "gradient": Ste(), "quant_schedule": schedule, "gate": gate}
     recipe = recipe_of({family: level for family, level in techniques.items() if level is not None})
     latent = network.initial_parameters(stream("init"), "float32")
@@ -334,10 +336,12 @@ def test_a_surrogate_that_is_not_what_it_declares_fails():
 
 
 def test_a_variant_is_combined_with_what_it_meets():
-    """A quantizer with another granularity or scale is checked once with each gradient shape, and no distillation."""
+    """A quantizer with another granularity or scale is checked with every gradient shape and every distillation."""
     found = all_combinations(Sine.example(), Cfc.example())
-    got = [c for c in found if c.techniques.get("quantizer") == Int8(granularity="per_tensor")]
-    assert len({c.techniques["gradient"].name for c in got}) == len(got)
-    assert all("distillation" not in c.techniques for c in got)
-    names = {repr(c.techniques.get("quantizer")) for c in found}
-    assert {repr(q) for q in (Int4(scale="absmax"), Int4(scale_grad="lsq"), Ternary(scale="absmean"))} <= names
+    scales = (Int4(scale="absmax"), Int4(scale_grad="lsq"), Ternary(scale="absmean"))
+    for variant in (Int8(granularity="per_tensor"), *scales):
+        beside = [c.techniques for c in found if c.techniques.get("quantizer") == variant]
+        assert {techniques["gradient"].name for techniques in beside} == set(discover.levels("gradient"))
+        names = {techniques["distillation"].name for techniques in beside if "distillation" in techniques}
+        assert names == set(discover.levels("distillation"))
+        assert any("distillation" not in techniques for techniques in beside)

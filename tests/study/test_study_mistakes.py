@@ -60,7 +60,7 @@ ONE_MISTAKE = {
     "unknown family": (
         "gradient: [",
         "¦gradeint: [",
-        "factors.gradeint: unknown family 'gradeint'; known: distillation, gradient,",
+        "factors.gradeint: unknown family 'gradeint'; known: activations, distillation, feature,",
     ),
     "family with sets": (
         "gradient: [ste, smoothstep]",
@@ -128,11 +128,6 @@ ONE_MISTAKE = {
         "factors.width.set: unknown key 'set'; known: sets, levels. Did you mean 'sets'?",
     ),
     "factor named like a column": ("width:", "¦status:", "factors.status: 'status' is another column of the tables"),
-    "factor named like a column of students": (
-        "width:",
-        "¦retention:",
-        "factors.retention: 'retention' is another column of the tables",
-    ),
     "factor named like a response": ("width:", "¦eval_mse:", "factors.eval_mse: 'eval_mse' is a response of the task"),
     "factor with an odd name": ("width:", "¦wid:th:", "a factor has 1 to 64 letters, digits and _"),
     "value that no treatment uses": (

@@ -21,6 +21,22 @@ Change = Callable[[str, str], str]
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
 
+# A teacher of another width, which students neither start from nor compare their states with.
+LIKE_THE_TEACHER = """\
+teacher: {epochs: 2000, optimizer: {name: adam, lr: 1e-3}, accept: {eval_mse: 5e-3}}
+student: {init: teacher, quantizer: {name: ternary, granularity: per_row}}
+factors:
+  gradient: [ste, smoothstep]
+  distillation: [none, trajectory]
+  width: {sets: model.hidden, levels: [16, 32]}
+"""
+UNLIKE_THE_TEACHER = """\
+teacher: {model: {hidden: 8}, optimizer: {name: adam, lr: 1e-3}, accept: {eval_mse: 5e-3}}
+student: {init: random, quantizer: {name: ternary, granularity: per_row}}
+factors:
+  gradient: [ste, smoothstep]
+  width: {sets: model.hidden, levels: [16, 32]}
+"""
 VARIANTS = {
     "as it is": ("keep: all", "keep: all"),
     "floats as written": ("{sets: model.hidden, levels: [16,", "{sets: student.optimizer.lr, levels: [1e-3, 5.e-1,"),
@@ -34,8 +50,10 @@ VARIANTS = {
     "empty slots": ("init: teacher", "distillation: none"),
     "no number": ("init: teacher", "optimizer: {clip: null}"),
     "no comparators": ("comparators: [coordinate_search, post_training]\n", ""),
-    "own model of the teacher": ("epochs: 2000", "model: {hidden: 8}"),
-    "a factor inside the teacher's model": ("model.hidden", "teacher.model.hidden"),
+    "own model of the teacher": (LIKE_THE_TEACHER, UNLIKE_THE_TEACHER),
+    "a factor inside the teacher's model": (
+        LIKE_THE_TEACHER, UNLIKE_THE_TEACHER.replace("model.hidden", "teacher.model.hidden").replace("hidden: 8", ""),
+    ),
 }  # fmt: skip
 
 

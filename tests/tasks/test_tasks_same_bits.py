@@ -28,6 +28,7 @@ from kdrun.factors.lr_schedule.constant import Constant
 from kdrun.factors.optimizer.adam import Adam
 from kdrun.factors.quantizer.ternary import Ternary
 from kdrun.models.cfc import Cfc
+from kdrun.models.mlp import Mlp
 from kdrun.tasks.contract import TrainingTask
 from kdrun.tasks.discover import tasks
 
@@ -42,7 +43,8 @@ def data(task, dtype):
     return [array.tobytes() for batch in batches for array in (batch.inputs, *batch.targets.values())]
 
 def trained(task, techniques):
-    network = Cfc(hidden=5).build(task.inputs, task.outputs, task.step_time, SINGLE)
+    cell = (Cfc if task.has_time else Mlp)(hidden=5)
+    network = cell.build(task.inputs, task.heads, task.step_time, SINGLE)
     latent = network.initial_parameters(stream("init"), SINGLE)
     objective = Objective(network, latent, task.loss(), recipe_of(techniques), (), stream)
     last = Trainer(objective, Adam(lr=0.01), Constant()).train(task.training_data(stream, SINGLE), 8, Series.of(8))

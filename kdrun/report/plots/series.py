@@ -15,9 +15,10 @@ def drawings(material: Material) -> Iterator[Drawing]:
     """A picture for each series that is no loss: the treatments that have it, lines and bands as of learning curves."""
     analysis, history = material.analysis, material.history
     treatments = analysis.runs[analysis.runs["kind"] == "treatment"]
-    names = sorted(set(history["name"]) - SERIES.keys())
-    for name in names[:MOST_SERIES]:
-        found = Losses(treatments, history, name)
+    # What comparators record of their searches is none of these.
+    own = history[history["run_id"].isin(treatments["run_id"])]
+    for name in sorted(set(own["name"]) - SERIES.keys())[:MOST_SERIES]:
+        found = Losses(treatments, own, name)
         panels = treatment_panels(analysis, found)
         if panels:
             figure = page_of(panels, "linear", human(name)).figure
