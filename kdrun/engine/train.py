@@ -78,11 +78,12 @@ class Series:
 
 @dataclass
 class Group:
-    """Arrays that are updated together, and what the optimizer remembers of them."""
+    """Arrays that are updated together, what the optimizer remembers of them, and their part of the learning rate."""
 
     parameters: ParameterSet
     gradient: ParameterSet
     memory: dict[str, Array]
+    lr: float = 1.0
 
 
 class Trainer:
@@ -99,17 +100,21 @@ class Trainer:
         self._final_quantizer = objective.recipe.quantizer
         self._own_groups = {name: level for name, level in objective.recipe.slots.items() if name in self.groups}
 
-    def _start_group(self, name: str, parameters: ParameterSet, gradient: ParameterSet) -> None:
+    def _start_group(self, name: str, parameters: ParameterSet, gradient: ParameterSet, lr: float = 1.0) -> None:
         memory = self.optimizer.start(parameters.flat.size, parameters.flat.dtype)
-        self.groups[name] = Group(parameters, gradient, memory)
+        self.groups[name] = Group(parameters, gradient, memory, lr)
 
     def _start_network(self) -> None:
-        """Groups of latent parameters and scales, with an optimizer that remembers nothing; they are clipped as one."""
+        """Groups of latent parameters and scales, with an optimizer that remembers nothing; they are clipped as one.
+
+        A scale takes steps of 1/max_code of the rate: it is as much smaller than the weights that it spans, and Adam's
+        steps know nothing of the size of what they move.
+        """
         self._start_group("latent", self.objective.latent, self.objective.gradients.latent)
         self.groups.pop("scales", None)
         quantized = self.objective.quantized
         if quantized is not None and len(quantized.trained):
-            self._start_group("scales", quantized.trained, quantized.dtrained)
+            self._start_group("scales", quantized.trained, quantized.dtrained, 1.0 / quantized.quantizer.max_code)
         self._network_groups = [self.groups[name] for name in ("latent", "scales") if name in self.groups]
 
     def train(self, data: Data, steps: int, series: Series) -> Evaluation:
@@ -183,7 +188,9 @@ class Trainer:
         lr = self.optimizer.lr * self.schedule.factor(progress)
         factor = _clip_factor(self._network_groups, self.optimizer.clip)
         for group in self._network_groups:
-            self.optimizer.update_inplace(group.parameters.flat, group.gradient.flat, group.memory, factor, lr)
+            self.optimizer.update_inplace(
+                group.parameters.flat, group.gradient.flat, group.memory, factor, lr * group.lr
+            )
         for name, level in self._own_groups.items():
             self._update_own(self.groups[name], level.group(progress), lr)
 

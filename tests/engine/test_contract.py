@@ -17,8 +17,11 @@ from kdrun.errors import UsageError
 from kdrun.factors import discover
 from kdrun.factors.contract import Level, Progress
 from kdrun.factors.gradient.smoothstep import Smoothstep
+from kdrun.factors.gradient.ste import Ste
 from kdrun.factors.lr_schedule.constant import Constant
 from kdrun.factors.optimizer.adam import Adam
+from kdrun.factors.quantizer.int4 import Int4
+from kdrun.factors.quantizer.int8 import Int8
 from kdrun.factors.quantizer.ternary import Ternary
 from kdrun.models.cfc import Cfc
 from kdrun.tasks.sine import Sine
@@ -147,6 +150,17 @@ def test_a_group_has_a_learning_rate_of_its_own():
     train(trainer, 1)
     moved = np.abs(trainer.objective.own["features"]["projection"] - before)
     assert moved.max() == pytest.approx(2e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize(("quantizer", "codes"), [(Ternary(), 1), (Int4(), 7), (Int8(), 127)])
+def test_scales_take_steps_as_small_as_they_are(quantizer, codes):
+    """Adam's first step moves a learned scale by the learning rate over the largest code, and weights by all of it."""
+    trainer = trainer_with({"quantizer": quantizer, "gradient": Ste()}, lr=1e-4)
+    quantized = trainer.objective.quantized
+    scales, weights = quantized.trained.flat.copy(), trainer.objective.latent["w"].copy()
+    train(trainer, 1)
+    assert np.abs(quantized.trained.flat - scales).max() == pytest.approx(1e-4 / codes, rel=0.1)
+    assert np.abs(trainer.objective.latent["w"] - weights).max() == pytest.approx(1e-4, rel=0.1)
 
 
 def test_a_term_that_is_left_out_moves_nothing():
