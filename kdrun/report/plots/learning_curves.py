@@ -58,10 +58,11 @@ class Panel:
 class Losses:
     """One series of many runs, sorted so that the points of a run are found without looking at the others.
 
-    `known` says which rows of `runs`, teachers and treatments alone, have points.
+    `known` says which rows of `runs`, teachers and treatments alone, have points. Curves have at most `most` of them.
     """
 
-    def __init__(self, runs: pd.DataFrame, history: pd.DataFrame, name: str) -> None:
+    def __init__(self, runs: pd.DataFrame, history: pd.DataFrame, name: str, most: int = MOST_POINTS) -> None:
+        self._most = most
         self.runs = runs.reset_index(drop=True)
         places = pd.Index(self.runs["run_id"]).get_indexer(history["run_id"])
         wanted = (history["name"] == name).to_numpy(bool) & np.isfinite(history["value"].to_numpy()) & (places >= 0)
@@ -81,8 +82,8 @@ class Losses:
         epoch, value = (np.concatenate([array[part] for part in parts]) for array in (self._epochs, self._values))
         rows = pd.DataFrame({"epoch": epoch, "value": value})
         epochs = np.unique(epoch)
-        if len(epochs) > MOST_POINTS:
-            kept = epochs[np.unique(np.linspace(0, len(epochs) - 1, MOST_POINTS).astype(int))]
+        if len(epochs) > self._most:
+            kept = epochs[np.unique(np.linspace(0, len(epochs) - 1, self._most).astype(int))]
             rows = rows[rows["epoch"].isin(kept)]
         found = rows.groupby("epoch")["value"].agg(["median", "min", "max"])
         median, low, high = (found[key].to_numpy(np.float64) for key in found.columns)

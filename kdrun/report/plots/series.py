@@ -8,7 +8,7 @@ from kdrun.report.plots.learning_curves import SERIES, Losses, over_replicates, 
 from kdrun.report.plots.picture import Drawing, Material
 from kdrun.report.plots.style import human
 
-MOST_SERIES = 6
+MOST_SERIES, MOST_POINTS = 6, 40
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
@@ -18,7 +18,7 @@ def drawings(material: Material) -> Iterator[Drawing]:
     # What comparators record of their searches is none of these.
     own = history[history["run_id"].isin(treatments["run_id"])]
     for name in sorted(set(own["name"]) - SERIES.keys())[:MOST_SERIES]:
-        found = Losses(treatments, own, name)
+        found = Losses(treatments, own, name, MOST_POINTS)
         panels = treatment_panels(analysis, found)
         if panels:
             figure = page_of(panels, "linear", human(name)).figure
