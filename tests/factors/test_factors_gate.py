@@ -89,6 +89,12 @@ def test_mercy_asks_the_first_teacher():
     assert forwards["before"].seen == []
 
 
+@pytest.mark.parametrize("reference", ["teacher", "before"])
+def test_an_expectation_of_just_the_part_is_kept(reference):
+    """At least as much is asked for, not more: with threshold 1 an update that changes nothing is kept."""
+    assert judged(Mercy(threshold=1.0, reference=reference), 0.5, 0.5, 0.5)[0] is True
+
+
 def test_an_expectation_that_is_no_number_is_refused():
     """nan is not at least anything."""
     assert judged(Mercy(), 0.5, np.nan, 0.5)[0] is False
