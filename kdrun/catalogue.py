@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 from pydantic import BaseModel
@@ -17,7 +19,12 @@ REQUIRED = "required"
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Entries by group. Each has name, text (what it is or its equation), parameters {name: default}, source."""
+    """Entries by group. Each has name, text (what it is or its equation), parameters {name: default}, source.
+
+    kdrun's own levels have also `gradient`, the worst relative error that their gradients were checked with (None where
+    they have none), and `effects`, what they changed in the project's own studies.
+    """
+    known = _measured()
     found = {
         "tasks": [_entry(task, task.title) for task in tasks().values()],
         "networks (model.cell)": [_entry(cell, summary(cell)) for cell in cells().values()],
@@ -25,7 +32,17 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
     for family in families().values():
         default = family.default or ("none" if family.key.startswith("student.") else None)
         title = f"{family.name} ({family.key}{f', default {default}' if default else ''}): {family.title}"
-        found[title] = [_entry(level, level.equation) for level in levels(family.name).values()]
+        found[title] = [
+            _entry(level, level.equation) | known.get(f"{family.name}.{level.name}", {})
+            for level in levels(family.name).values()
+        ]
+    return found
+
+
+def _measured() -> dict[str, dict[str, Any]]:
+    """What was measured of each level of kdrun's own, by `family.level`: tools/techniques.py writes it."""
+    found = json.loads(files("kdrun").joinpath("measured.json").read_text("utf-8"))
+    assert isinstance(found, dict)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -55,6 +56,13 @@ def test_the_page_is_what_the_tool_writes() -> None:
     """After a change of techniques or results: make techniques."""
     expected = tool.page(tool.RESULTS, tool.read_errors())
     assert (ROOT / "docs" / "techniques.md").read_text("utf-8") == expected
+
+
+def test_the_list_shows_what_the_tool_found() -> None:
+    """What `kdrun list` has of each level's error and effects is that of the committed results."""
+    expected = tool.listed(tool.RESULTS, tool.read_errors())
+    assert json.loads(tool.LISTED.read_text("utf-8")) == expected
+    assert any(entry["effects"] for entry in expected.values())
 
 
 def test_everything_that_is_checked_has_an_error() -> None:

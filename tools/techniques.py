@@ -1,5 +1,7 @@
 """Writes docs/techniques.md: every technique, network and task, how well its gradient is checked, and what it changed.
 
+The same in short goes to kdrun/measured.json, which `kdrun list` shows.
+
     python tools/techniques.py               # from the code, results/ and the gradient errors measured before
     python tools/techniques.py --gradients   # measure those again first; this takes minutes
 
@@ -56,6 +58,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "techniques.md"
 ERRORS = ROOT / "docs" / "techniques-gradients.json"
+LISTED = ROOT / "kdrun" / "measured.json"
 COMPARATORS = "comparators"
 TASKS, NETWORKS = "tasks", "networks"
 ROWS_OF_A_COMBINATION = 4
@@ -295,6 +298,29 @@ def page(results: Path, errors: Mapping[str, float]) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+def listed(results: Path, errors: Mapping[str, float]) -> dict[str, dict[str, object]]:
+    """What `kdrun list` shows of each level: its checked error, and its effects on primary responses."""
+    found = measured_in(results)
+    levels_of_families = [(family.name, name) for family in families().values() for name in own(levels(family.name))]
+    return {
+        f"{family}.{name}": {
+            "gradient": errors.get(f"{family}.{name}"),
+            "effects": [
+                _in_a_line(effect)
+                for effect in found.effects.get((family, name), [])
+                if effect.text and effect.response == effect.study.responses[0]
+            ],
+        }
+        for family, name in levels_of_families
+    }
+
+
+def _in_a_line(effect: Effect) -> str:
+    """Such as `accuracy +0.0214 [0.0181, 0.0248], better: forward_kl against none in quantizers_digits`."""
+    contrast = effect.contrast.replace("`", "")
+    return f"{effect.response.name} {effect.text}: {contrast} in {effect.study.study}"
+
+
 def _contents() -> str:
     links = [f"- [{name}](#{name}): {markdown(family.title)}" for name, family in families().items()]
     return "\n".join([*links, "- [networks](#networks), [tasks](#tasks)"])
@@ -388,7 +414,8 @@ def main() -> None:
             raise SystemExit("some gradient is not finite; kdrun gradcheck shows which")
         ERRORS.write_text(json.dumps(found, indent=0) + "\n", "utf-8")
     PAGE.write_text(page(RESULTS, read_errors()), "utf-8")
-    print(f"{PAGE.relative_to(ROOT)} written")
+    LISTED.write_text(json.dumps(listed(RESULTS, read_errors()), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    print(f"{PAGE.relative_to(ROOT)} and {LISTED.relative_to(ROOT)} written")
 
 
 def read_errors() -> dict[str, float]:

@@ -94,7 +94,8 @@ def _beside(title: str, entries: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(heading, overflow="fold", no_wrap=heading in ("Name", "Parameters"))
     for entry in entries:
         parameters = "\n".join(_parameters(entry))
-        table.add_row(Text(entry["name"]), Text(entry["text"]), Text(parameters), Text(entry["source"]))
+        what = Text("\n".join([entry["text"], *_measured(entry)]))
+        table.add_row(Text(entry["name"]), what, Text(parameters), Text(entry["source"]))
     return table
 
 
@@ -106,8 +107,17 @@ def _below(title: str, entries: Sequence[Mapping[str, Any]]) -> Iterator[Rendera
         yield Padding(Text(entry["text"]), (0, 0, 0, 6))
         if entry["parameters"]:
             yield Padding(Text(" · ".join(_parameters(entry))), (0, 0, 0, 6))
+        for line in _measured(entry):
+            yield Padding(Text(line), (0, 0, 0, 6))
         yield Padding(Text(entry["source"], style="dim"), (0, 0, 0, 6))
     yield Text("")
+
+
+def _measured(entry: Mapping[str, Any]) -> list[str]:
+    """The checked error of gradients, and measured effects, where there are some."""
+    error = entry.get("gradient")
+    checked = [f"gradient checked to {error:.1e}"] if error is not None else []
+    return checked + list(entry.get("effects", ()))
 
 
 def _parameters(entry: Mapping[str, Any]) -> list[str]:

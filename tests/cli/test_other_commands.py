@@ -225,6 +225,8 @@ def test_list_shows_every_family_and_level():
     assert all(entry["source"] and entry["text"] for entries in groups.values() for entry in entries)
     smoothstep = next(entry for entries in groups.values() for entry in entries if entry["name"] == "smoothstep")
     assert smoothstep["parameters"] == {"beta_start": 1.0, "beta_end": 20.0}
+    assert 0.0 < smoothstep["gradient"] <= 1e-6
+    assert any("smoothstep against ste in sine" in effect for effect in smoothstep["effects"])
     assert "smoothstep" in kdrun("list", "gradient").stdout
 
 
