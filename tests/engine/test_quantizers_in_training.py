@@ -33,6 +33,9 @@ from kdrun.factors.quantizer.ternary import Ternary
 from kdrun.factors.quantizer.ttq import Ttq
 from kdrun.factors.quantizer.twn import Twn
 from kdrun.models.cfc import Cfc
+from kdrun.models.mlp import Mlp
+from kdrun.tasks.contract import streams_of
+from kdrun.tasks.digits import Digits
 from kdrun.tasks.sine import Sine
 from tests.core.comparing import assert_bits
 from tests.engine.throwaway import Refusing
@@ -345,3 +348,24 @@ def test_a_variant_is_combined_with_what_it_meets():
         names = {techniques["distillation"].name for techniques in beside if "distillation" in techniques}
         assert names == set(discover.levels("distillation"))
         assert any("distillation" not in techniques for techniques in beside)
+
+
+def test_int8_is_float_within_noise():
+    """A float recogniser of digits whose weights are rounded to eight bits afterwards errs on the same images."""
+    task = Digits(train_size=200)
+    model = Mlp(hidden=16)
+
+    def trained(techniques):
+        streams = streams_of(3, 1, "student")
+        network = model.build(task.inputs, task.heads, 1.0, "float32")
+        latent = network.initial_parameters(streams("init"), "float32")
+        objective = Objective(network, latent, task.loss(), recipe_of(techniques), (), streams)
+        Trainer(objective, Adam(lr=3e-3), Constant()).train(task.training_data(streams, "float32"), 300, Series.of(300))
+        return task.evaluate(objective.forward, streams, "float32")
+
+    expected = trained({})
+    got = trained({"quantizer": Int8(), "quant_schedule": PostTraining()})
+    assert expected["accuracy"] > 0.8
+    assert got["cross_entropy"] != expected["cross_entropy"]
+    assert abs(got["accuracy"] - expected["accuracy"]) <= 0.005
+    assert got["cross_entropy"] == pytest.approx(expected["cross_entropy"], rel=0.02)
