@@ -18,7 +18,7 @@ from kdrun.models.mlp import Mlp
 from kdrun.study.load import read_study
 from kdrun.study.plan import plan
 from kdrun.tasks.sine import Sine
-from tests.core.comparing import assert_gradient
+from tests.core.comparing import assert_gradient, too_slow_without_jit
 from tests.factors.discovered import battery
 from tests.naive import cfc
 
@@ -219,6 +219,7 @@ def hidden_of(item):
     return forward_of(item.run, item.outcome.parameters)(inputs("float32"), frozenset({"hidden"}))["hidden"].copy()
 
 
+@too_slow_without_jit
 def test_a_finished_student_rounds_again_and_its_teacher_does_not(finished):
     """What is run to be looked at is what was trained."""
     for item in finished:
@@ -228,6 +229,7 @@ def test_a_finished_student_rounds_again_and_its_teacher_does_not(finished):
         assert bool(distance < 1e-3) == is_rounded, item.run.title
 
 
+@too_slow_without_jit
 def test_comparators_are_measured_with_rounded_states(finished):
     """Their response is that of their own weights on a rounding network, and it differs from that without."""
     comparators = [item for item in finished if item.run.kind == "comparator"]
