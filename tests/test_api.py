@@ -81,6 +81,7 @@ def test_keep_says_which_networks_stay(tiny, tmp_path, keep, count):
     assert results.results_digest == full.results_digest
 
 
+@pytest.mark.slow
 def test_a_teacher_whose_network_was_let_go_is_trained_again(tiny, tmp_path):
     """With keep: none a new level needs the teachers once more, and their bits are the same."""
     first = kdrun.run(kdrun.load_study(tiny, ["keep=none"]), results=tmp_path, workers=1)

@@ -77,11 +77,13 @@ def test_the_table_is_that_of_the_reference_results():
 
 
 def test_every_effect_that_is_quoted_is_in_the_tables():
-    """Ratios with their intervals in the README's findings are those of the effects tables."""
-    findings = README.split("What it says:")[1].split("## How")[0]
-    quoted = set(re.findall(r"[\d.]+ \[[\d.]+, [\d.]+\]", findings))
-    tables = [(ROOT / f"results/{name}/report.md").read_text().replace("\\", "") for name in ("sine", "sine_shapes")]
-    assert quoted
+    """Effects with their intervals in the README's findings are those of the reports that it links to."""
+    findings = README.split("What it says:")[1].split("## How")[0].replace("−", "-")
+    quoted = set(re.findall(r"[-\d.]+ \[[-\d.]+, [-\d.]+\]", findings))
+    linked = {"sine", *re.findall(r"\(results/(\w+)/report.md\)", findings)}
+    tables = [(ROOT / f"results/{name}/report.md").read_text().replace("\\", "") for name in linked]
+    assert len(linked) == 9
+    assert len(quoted) > 15
     assert [text for text in quoted if not any(text in table for table in tables)] == []
 
 

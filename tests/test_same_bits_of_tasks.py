@@ -105,6 +105,7 @@ def test_every_training_task_has_a_study():
     assert {text.split("name: ")[1].split(",")[0].strip("}") for text, *_ in STUDIES.values()} == trained
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_bits_of_one(digest):
     """The study that takes least time."""
     assert digest("copy", workers=2) == digest("copy")

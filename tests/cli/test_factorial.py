@@ -215,6 +215,7 @@ def test_a_teacher_that_misses_leaves_its_students_missing(tmp_path):
     assert statuses == {("comparator", "missing"): 6, ("teacher", "done"): 4, ("treatment", "missing"): 16}
 
 
+@pytest.mark.slow
 def test_a_teacher_that_diverges_missed_its_acceptance_too(tmp_path):
     """Code 4, and no student is trained."""
     steep = ("--set", "teacher.optimizer.lr=1000", "--set", "teacher.optimizer.clip=1e30", "--replicates", 1)
@@ -268,6 +269,7 @@ def test_only_names_what_it_does_not_know(tmp_path, only, words):
     assert (done.returncode, words in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_fresh_asks_first(smoke, tmp_path):
     """Without a terminal and without --yes nothing is removed; with --yes everything is run again."""
     folder, output = smoke

@@ -38,6 +38,7 @@ def factorial(place, *options):
     )
 
 
+@pytest.mark.slow
 def test_the_template_runs_from_anywhere_and_is_verified(place):
     """The path is seen from the study's folder, by `factorial`, `plan` and `verify`; `report` needs no file."""
     planned = kdrun("plan", place / "study.yaml", *SHORT, cwd=place.parent)
@@ -82,6 +83,7 @@ def test_every_file_of_a_factor_is_looked_at(place):
     assert (done.returncode, "other.csv: there is no such file" in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_noticed(place):
     """Stored runs are kept with a word of what changed, and done again when that is asked for."""
     first = digest_of(factorial(place))

@@ -31,6 +31,7 @@ def test_equal_runs_give_code_0_and_the_digest(studies: Path) -> None:
     assert done.stdout.splitlines()[-1].startswith(expected)
 
 
+@pytest.mark.slow
 def test_a_difference_in_one_of_several_studies_gives_code_5(studies: Path, tmp_path: Path) -> None:
     """One JSON document tells of each study; nothing else is printed."""
     copy = Path(shutil.copytree(studies, tmp_path / "studies"))

@@ -94,6 +94,7 @@ def test_runs_that_kill_their_process_do_no_harm_to_a_cluster(cluster: Cluster, 
 SLOW = "import time\ndef main(params, seed):\n    time.sleep(0.1)\n    return {'score': params['a'] + seed / 2**32}\n"
 
 
+@pytest.mark.slow
 def test_a_worker_of_the_cluster_that_is_killed_costs_nothing(tmp_path: Path) -> None:
     """One of two is killed while runs are done; the other does all, with the same bits."""
     study = own_study(tmp_path / "code", SLOW, "a: {sets: task.params.a, levels: [1, 2]}", replicates=20)

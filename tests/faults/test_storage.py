@@ -41,6 +41,7 @@ def limited(bytes_per_file: int, *arguments: object) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, preexec_fn=limit)
 
 
+@pytest.mark.slow
 def test_a_database_that_cannot_grow_keeps_what_it_holds(study: Path, tmp_path: Path) -> None:
     """What is stored is said and kept; with room, the same command goes on to the same digest."""
     expected = digest_of(kdrun("factorial", study, "--results", tmp_path / "roomy"))

@@ -360,6 +360,7 @@ def test_a_study_has_the_same_bits_on_another_processor(digest, tmp_path):
     assert digest_of(done) == digest
 
 
+@pytest.mark.slow
 def test_rows_run_on_a_network_that_knows_time(tmp_path):
     """The same study row by row, on a CfC, through the command."""
     text = STUDY.replace("name: digits,", "name: digits, layout: rows,").replace("cell: mlp", "cell: cfc")
