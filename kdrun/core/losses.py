@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from kdrun.core.jit import kernel
 from kdrun.core.vector import LANES, fma, load_part, splat_like, store_part, sum_lanes
+
+Array = NDArray[Any]
 
 
 @kernel
@@ -30,6 +35,14 @@ def squared_error(prediction, target, value, dprediction):
                 total += np.float64(error) * np.float64(error)
                 dprediction[t, b, o] = error * share
         value[b] = total * (0.5 / steps)
+
+
+def squared_distance(prediction: Array, target: Array) -> tuple[Array, Array]:
+    """The mean squared error of each sample, float64 [B], and the gradient of its mean, of arrays [T, B, O]."""
+    value, dprediction = np.empty(prediction.shape[1]), np.empty_like(prediction)
+    squared_error(prediction, target, value, dprediction)
+    scale_inplace(dprediction.reshape(-1), 2.0)
+    return 2.0 * value, dprediction
 
 
 @kernel

@@ -5,11 +5,16 @@ N counts times and samples together, time-major. Sums run over classes in order,
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from kdrun.core.elementary import exp, log
 from kdrun.core.jit import kernel
 from kdrun.core.vector import LANES, load_part, splat_like, store_part
+
+Array = NDArray[Any]
 
 
 @kernel
@@ -108,6 +113,22 @@ def scale_rows_inplace(array, factors):
         factor = array.dtype.type(factors[n])
         for k in range(array.shape[1]):
             array[n, k] *= factor
+
+
+def class_loss(logits: Array, labels: Array, shares: Array) -> tuple[Array, Array]:
+    """Cross-entropy against labels: the value of each sample, and the gradient of their mean.
+
+    logits [..., B, K]; labels int64 [..., B]; shares float64, one a row, 1 in all. Returns float64 [B] whose mean
+    is Σ shares·cross_entropy, and its gradient by the logits, in their shape and dtype.
+    """
+    rows_of = logits.reshape(-1, logits.shape[-1])
+    p, log_p, dlogits = (np.empty_like(rows_of) for _ in range(3))
+    rows, value = np.empty(len(rows_of)), np.empty(logits.shape[-2])
+    log_softmax(rows_of, 1.0, p, log_p)
+    cross_entropy(p, log_p, labels.reshape(-1), rows, dlogits)
+    mean_over_times(rows, shares, value)
+    scale_rows_inplace(dlogits, shares)
+    return value, dlogits.reshape(logits.shape)
 
 
 @kernel

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from kdrun.core.losses import masked_squared_error, squared_error
-from kdrun.core.softmax import cross_entropy, log_softmax, mean_over_times, scale_rows_inplace
+from kdrun.core.softmax import class_loss
 from kdrun.factors.contract import Arrays, Batch, Context, Term, TermResult
 
 
@@ -41,11 +41,5 @@ class CrossEntropy(Term):
     def evaluate(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> TermResult:
         """Value per sample and gradient of the logits."""
         logits = student["logits"]
-        rows_of = logits.reshape(-1, logits.shape[-1])
-        p, log_p, dlogits = np.empty_like(rows_of), np.empty_like(rows_of), np.empty_like(rows_of)
-        rows, value, shares = np.empty(len(rows_of)), np.empty(logits.shape[-2]), batch.shares(len(rows_of))
-        log_softmax(rows_of, 1.0, p, log_p)
-        cross_entropy(p, log_p, batch.targets["label"].reshape(-1), rows, dlogits)
-        mean_over_times(rows, shares, value)
-        scale_rows_inplace(dlogits, shares)
-        return TermResult(value, {"logits": dlogits.reshape(logits.shape)})
+        value, dlogits = class_loss(logits, batch.targets["label"], batch.shares(logits[..., 0].size))
+        return TermResult(value, {"logits": dlogits})

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 from pydantic import Field
 
-from kdrun.core.losses import mean_of, scale_inplace, squared_error
+from kdrun.core.losses import mean_of, squared_distance
 from kdrun.core.random import Stream
 from kdrun.core.softmax import highest_class
 from kdrun.core.valence import exponential_weights, mean_ahead, regime_chain, standard_scores
@@ -32,16 +32,8 @@ class ClassesAndValence(Term):
     def evaluate(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> TermResult:
         """Value per sequence, and gradients of both heads."""
         classes = CrossEntropy().evaluate(student, teachers, batch, context)
-        value, dvalence = valence_error(student["valence"], batch.targets["valence"])
+        value, dvalence = squared_distance(student["valence"], batch.targets["valence"])
         return TermResult(classes.value + value, {**classes.d_outputs, "valence": dvalence})
-
-
-def valence_error(valence: Array, target: Array) -> tuple[Array, Array]:
-    """Mean squared error of each sequence [B], and the gradient of its mean, of valences [T, B, 1]."""
-    value, dvalence = np.empty(valence.shape[1]), np.empty_like(valence)
-    squared_error(valence, target, value, dvalence)
-    scale_inplace(dvalence.reshape(-1), 2.0)
-    return 2.0 * value, dvalence
 
 
 class Regimes(TrainingTask):
@@ -160,7 +152,7 @@ class Regimes(TrainingTask):
             "accuracy": right / classes.size,
             "cross_entropy": mean_of(value),
             "weighted_cross_entropy": mean_of(weights * value) / mean_of(weights),
-            "valence_mse": mean_of(valence_error(found["valence"], batch.targets["valence"])[0]),
+            "valence_mse": mean_of(squared_distance(found["valence"], batch.targets["valence"])[0]),
         }
 
     def _true_weights(self, valence: Array) -> Array:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
-from kdrun.core.losses import scale_inplace, squared_error
+from kdrun.core.losses import squared_distance
 from kdrun.factors.contract import Array, Arrays, Batch, Context, Family, Progress, Term, TermResult
 
 FAMILY = Family(
@@ -36,8 +35,5 @@ class FutureValence(Term):
 
     def evaluate(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> TermResult:
         """Value per sample and gradient 2(v − v*) of the valence."""
-        valence = student["valence"]
-        value, dvalence = np.empty(valence.shape[1]), np.empty_like(valence)
-        squared_error(valence, self.target(teachers, batch), value, dvalence)
-        scale_inplace(dvalence.reshape(-1), 2.0)
-        return TermResult(2.0 * value, {"valence": dvalence})
+        value, dvalence = squared_distance(student["valence"], self.target(teachers, batch))
+        return TermResult(value, {"valence": dvalence})

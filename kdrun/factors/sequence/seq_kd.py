@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from kdrun.core.softmax import cross_entropy, highest_class, log_softmax, mean_over_times, scale_rows_inplace
+from kdrun.core.softmax import class_loss, highest_class
 from kdrun.factors.contract import Arrays, Batch, Context, Progress, Term, TermResult
 
 
@@ -31,14 +31,8 @@ class SeqKd(Term):
 
     def evaluate(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> TermResult:
         """Value per sample and gradient of the logits."""
-        logits = student["logits"]
-        rows_of = logits.reshape(-1, logits.shape[-1])
-        answers = np.empty(len(rows_of), np.int64)
-        highest_class(teachers[0]["logits"].reshape(rows_of.shape), answers)
-        p, log_p, dlogits = (np.empty_like(rows_of) for _ in range(3))
-        rows, value, shares = np.empty(len(rows_of)), np.empty(logits.shape[-2]), batch.shares(len(rows_of))
-        log_softmax(rows_of, 1.0, p, log_p)
-        cross_entropy(p, log_p, answers, rows, dlogits)
-        mean_over_times(rows, shares, value)
-        scale_rows_inplace(dlogits, shares)
-        return TermResult(value, {"logits": dlogits.reshape(logits.shape)})
+        logits, taught = student["logits"], teachers[0]["logits"]
+        answers = np.empty(logits.shape[:-1], np.int64)
+        highest_class(taught.reshape(-1, taught.shape[-1]), answers.reshape(-1))
+        value, dlogits = class_loss(logits, answers, batch.shares(answers.size))
+        return TermResult(value, {"logits": dlogits})
