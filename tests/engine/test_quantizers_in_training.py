@@ -105,12 +105,12 @@ def groups_of(quantizer):
 
 @pytest.mark.parametrize(
     ("quantizer", "expected"),
-    [(Int8(), {"scale"}), (Int8(scale="absmax"), set()), (Ttq(), {"positive", "negative"}), (Twn(), set())],
+    [(Int8(), ["scale"]), (Int8(scale="absmax"), []), (Ttq(), ["negative", "positive"]), (Twn(), [])],
     ids=repr,
 )
 def test_only_trained_scales_have_a_group(quantizer, expected):
     """What is measured anew is nothing that an optimizer sees."""
-    assert groups_of(quantizer) == expected
+    assert sorted(groups_of(quantizer)) == expected
 
 
 @pytest.mark.parametrize("granularity", ["per_row", "per_tensor"])
