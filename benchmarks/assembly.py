@@ -14,11 +14,10 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-HIDDEN, STEPS, BATCH = 32, 50, 10
+HIDDEN = 32
 LEAST = 5
 COLUMNS = ("instructions", "multiply-adds", "multiplications", "additions", "divisions", "compares", "stores", "spills")
 KINDS = {
@@ -36,15 +35,12 @@ def assembly() -> Iterator[tuple[str, str]]:
     """The machine code of both passes in float32, compiled anew: what comes from a cache cannot be looked at."""
     with tempfile.TemporaryDirectory() as cache:
         os.environ["KDRUN_CACHE_DIR"] = cache
-        from kdrun.core import cfc
-        from kdrun.core.random import Stream
-        from kdrun.models.cfc import CfcNetwork
+        import roofline
 
-        network = CfcNetwork(1, HIDDEN, 1, 0.1, np.float32)
-        weights = network.initial_parameters(Stream(1, 1, "assembly"), np.float32)
-        x = np.ones((STEPS, BATCH, 1), np.float32)
-        network.forward(weights, x, frozenset())
-        network.backward(weights, x, {"prediction": x}, weights.like())
+        from kdrun.core import cfc
+
+        for _, _, run in roofline.epoch_kernels(HIDDEN):
+            run(1)
         for name in ("network_forward", "network_backward"):
             yield name, next(iter(getattr(cfc, name).inspect_asm().values()))
 

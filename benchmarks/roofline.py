@@ -81,7 +81,7 @@ def rate(flop: float, call: Callable[[int], object], repeats: int = 1) -> float:
 
 def epoch_kernels(hidden: int) -> Iterator[tuple[str, float, Callable[[int], object]]]:
     """The passes of an epoch over time: name, FLOP of their products, and a function that makes them n times."""
-    network = CfcNetwork(1, hidden, 1, 0.1, np.float32)
+    network = CfcNetwork(1, hidden, {"prediction": 1}, 0.1, np.float32)
     weights = network.initial_parameters(Stream(1, 1, "roofline"), np.float32)
     x, slope, nothing = drawn(STEPS, BATCH, 1), {"prediction": drawn(STEPS, BATCH, 1)}, frozenset[str]()
     gradients = weights.like()
