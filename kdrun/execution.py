@@ -38,7 +38,7 @@ def carry_out(
         _begin(store, checks, sources, todo)
         stored = store.outcomes([run.run_id for run in planned.runs])
         schedule = Schedule(todo, _held(store, planned, todo), _serves(study))
-        coordinator = Coordinator(engine.executor, schedule, engine.slots, store.hand_out)
+        coordinator = Coordinator(engine.executor, schedule, engine.slots, store.hand_out, engine.execute)
         listener.starting(Work(planned.runs, todo, stored, engine.slots(), study.responses[0].name, engine.memory))
         del stored
         with _ending(store, listener):

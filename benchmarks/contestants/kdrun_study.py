@@ -11,8 +11,8 @@ import roofline
 from contestants.protocol import Reply, serve, timed
 
 from kdrun.core.random import Stream
-from kdrun.engine.run import Finished, execute
-from kdrun.records import Run
+from kdrun.engine.run import Finished, Job, execute, execute_all
+from kdrun.records import Outcome, Run
 from kdrun.study.load import load_study
 from kdrun.study.plan import plan
 from kdrun.study.schema import Sections
@@ -30,16 +30,16 @@ class Study:
         self.held: dict[str, Finished] = {}
 
     def carry_out(self) -> None:
-        """Every run once."""
-        for run in self.runs:
-            self.held[run.run_id] = self.execute(run)
+        """Every run once, each after those that it needs: what can start together is handed over together."""
+        held: dict[str, Finished] = {}
+        while ready := [run for run in self.runs if run.run_id not in held and all(need in held for need in run.needs)]:
+            jobs = [Job(run, tuple(held[need] for need in run.needs)) for run in ready]
+            held |= {run.run_id: finished(run, outcome) for run, outcome in zip(ready, execute_all(jobs), strict=True)}
+        self.held = held
 
     def execute(self, run: Run) -> Finished:
-        """One run. A benchmark has no use for one that failed."""
-        outcome = execute(run, tuple(self.held[need] for need in run.needs))
-        if outcome.status != "done":
-            raise RuntimeError(f"{run.title} {outcome.status}: {outcome.error}")
-        return Finished(run, outcome)
+        """One run by itself."""
+        return finished(run, execute(run, tuple(self.held[need] for need in run.needs)))
 
     def student(self, hidden: int) -> Run:
         """The run that contestants are compared on: straight-through estimator, no distillation."""
@@ -50,6 +50,13 @@ class Study:
             and int(run.levels["width"]) == hidden
             and (run.levels["gradient"], run.levels["distillation"]) == ("ste", "none")
         )
+
+
+def finished(run: Run, outcome: Outcome) -> Finished:
+    """A benchmark has no use for a run that failed."""
+    if outcome.status != "done":
+        raise RuntimeError(f"{run.title} {outcome.status}: {outcome.error}")
+    return Finished(run, outcome)
 
 
 study = Study()

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kdrun.engine.local import Engine
+from kdrun.engine.local import Engine, executing
 from kdrun.engine.sources import computing_sources
 from kdrun.engine.workers import Limits, WorkerLost, Workers
 from kdrun.errors import KdrunError, UsageError
@@ -46,7 +46,8 @@ def cluster(address: str, folder: Path, limits: Limits) -> Iterator[Engine]:
         _wait_for_workers(client, address)
         _compare_versions(client)
         place = _Place((str(folder.resolve()), str(Path.cwd())), limits, computing_sources())
-        yield Engine(_ClusterExecutor(client, place), lambda: max(1, sum(client.nthreads().values())))
+        executor = _ClusterExecutor(client, place)
+        yield Engine(executor, lambda: max(1, sum(client.nthreads().values())), executing(limits))
     finally:
         client.close()
 

@@ -35,7 +35,7 @@ from kdrun.models.contract import Network
 SUPERVISED = "supervised"
 
 
-@dataclass(frozen=True)
+@dataclass
 class TeacherModel:
     """A trained network that is only run."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +19,7 @@ from kdrun.core.parameters import ParameterSet
 from kdrun.core.random import outside_seed
 from kdrun.engine import output
 from kdrun.engine.coded import Coded, trained_arrays
+from kdrun.engine.company import Company, companies
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import Recipe, recipe_of
@@ -25,6 +28,7 @@ from kdrun.factors.contract import Arrays, Comparator, LearningRateSchedule, Lev
 from kdrun.models.contract import Network
 from kdrun.records import PRINTED, History, Outcome, Run
 from kdrun.study.choice import LevelChoice, TaskChoice
+from kdrun.study.plain import canonical
 from kdrun.study.schema import Sections, Student, student_families
 from kdrun.tasks.contract import Data, ExternalTask, RunFailed, TrainingTask, streams_of
 
@@ -58,28 +62,71 @@ class _Trained:
     history: Mapping[str, History] = field(default_factory=dict)
 
 
-def execute_all(jobs: Sequence[Job]) -> Iterator[Outcome]:
+_Making = Generator[None, None, _Trained]
+
+
+def execute_each(jobs: Sequence[Job]) -> Iterator[Outcome]:
     """Do some runs, one after another."""
     for job in jobs:
         yield execute(job.run, job.needed)
         output.forget()
 
 
+def execute_all(jobs: Sequence[Job]) -> Iterator[Outcome]:
+    """Do some runs, those in step that have much to share. Their outcomes are what each comes to by itself."""
+    waiting = iter(jobs)
+    for members in companies([job.run for job in jobs]):
+        yield from _outcomes_of(list(islice(waiting, len(members))))
+        output.forget()
+
+
 def execute(run: Run, needed: tuple[Finished, ...]) -> Outcome:
     """Do one run. Whatever goes wrong inside it becomes its outcome, never an exception."""
-    start = time.perf_counter()
-    try:
-        trained = _MAKERS[run.kind](run, needed)
-    except Diverged as error:
-        return Outcome(run.run_id, "diverged", seconds=time.perf_counter() - start, error=str(error))
-    # Code of the user's own may leave by sys.exit, or by whatever else it raises, which would end the worker.
-    except BaseException as error:
-        return Outcome(run.run_id, "failed", seconds=time.perf_counter() - start, error=_what_went_wrong(error))
-    seconds = time.perf_counter() - start
+    return _outcomes_of([Job(run, needed)])[0]
+
+
+def _outcomes_of(jobs: Sequence[Job]) -> list[Outcome]:
+    """Do runs in step, each at its own pace: one that ends or fails leaves the others to go on."""
+    company = Company()
+    started = going = [_Started(job, company) for job in jobs]
+    while going:
+        going = [run for run in going if run.goes_on()]
+    return [replace(run.outcome, seconds=run.seconds) for run in started]
+
+
+class _Started:
+    """A run on its way. `outcome` is what it came to, once it does not go on; `seconds` are those of its steps."""
+
+    outcome: Outcome
+
+    def __init__(self, job: Job, company: Company) -> None:
+        self.seconds, self._run_id = 0.0, job.run.run_id
+        self._making = _MAKERS[job.run.kind](job.run, job.needed, company)
+
+    def goes_on(self) -> bool:
+        """Take its next step. Whatever goes wrong inside becomes its outcome, never an exception."""
+        start = time.perf_counter()
+        try:
+            next(self._making)
+            return True
+        except StopIteration as end:
+            self.outcome = _judged(self._run_id, end.value)
+        except Diverged as error:
+            self.outcome = Outcome(self._run_id, "diverged", error=str(error))
+        # Code of the user's own may leave by sys.exit, or by whatever else it raises, which would end the worker.
+        except BaseException as error:
+            self.outcome = Outcome(self._run_id, "failed", error=_what_went_wrong(error))
+        finally:
+            self.seconds += time.perf_counter() - start
+        return False
+
+
+def _judged(run_id: str, trained: _Trained) -> Outcome:
+    """The outcome of a run that came to its end: diverged where a response is no number."""
     unbounded = [name for name, value in trained.responses.items() if not math.isfinite(value)]
     if unbounded:
-        return Outcome(run.run_id, "diverged", seconds=seconds, error=f"{', '.join(unbounded)}: not finite")
-    return Outcome(run.run_id, "done", trained.responses, dict(trained.parameters), dict(trained.history), seconds)
+        return Outcome(run_id, "diverged", error=f"{', '.join(unbounded)}: not finite")
+    return Outcome(run_id, "done", trained.responses, dict(trained.parameters), dict(trained.history))
 
 
 def _what_went_wrong(error: BaseException) -> str:
@@ -134,7 +181,7 @@ class _Setting:
         return {**training, **recorded, **self.task.evaluate(forward, self.stream, DTYPE)}
 
 
-def _train_teacher(run: Run, needed: tuple[Finished, ...]) -> _Trained:
+def _train_teacher(run: Run, needed: tuple[Finished, ...], company: Company) -> _Making:
     setting = _Setting(run, "teacher")
     teacher = setting.sections.teacher
     assert teacher is not None
@@ -142,27 +189,27 @@ def _train_teacher(run: Run, needed: tuple[Finished, ...]) -> _Trained:
     latent = network.initial_parameters(setting.stream("init"), DTYPE)
     objective = Objective(network, latent, setting.task.teacher_loss(), Recipe(), (), setting.stream)
     data = setting.task.teacher_data(setting.stream, DTYPE)
-    return _train(setting, data, objective, teacher.optimizer, teacher.lr_schedule, teacher.epochs)
+    return (yield from _train(setting, data, objective, teacher.optimizer, teacher.lr_schedule, teacher.epochs))
 
 
-def _do_treatment(run: Run, needed: tuple[Finished, ...]) -> _Trained:
+def _do_treatment(run: Run, needed: tuple[Finished, ...], company: Company) -> _Making:
     task = TaskChoice().read(dict(run.spec["task"]))
     if isinstance(task, ExternalTask):
         return _Trained(task.measure(outside_seed(int(run.spec["seed"]), run.replicate)))
-    return _train_student(run, needed)
+    return (yield from _train_student(run, needed, company))
 
 
-def _train_student(run: Run, needed: tuple[Finished, ...]) -> _Trained:
+def _train_student(run: Run, needed: tuple[Finished, ...], company: Company) -> _Making:
     setting = _Setting(run, "student")
     student = setting.sections.student
     assert student is not None
-    teachers = tuple(_teacher_model(finished) for finished in needed)
-    network = setting.network()
-    latent = _initial_latent(setting, student, network, teachers)
+    teachers = tuple(company.teacher(finished.run.run_id, partial(_trained_network, finished)) for finished in needed)
     recipe = recipe_of(techniques(student), student.supervised_weight)
+    network = company.network((canonical(run.spec["model"]), recipe.grid), setting.network)
+    latent = _initial_latent(setting, student, network, teachers)
     objective = Objective(network, latent, setting.task.loss(), recipe, teachers, setting.stream)
-    data = setting.task.training_data(setting.stream, DTYPE)
-    return _train(setting, data, objective, student.optimizer, student.lr_schedule, student.epochs)  # type: ignore[attr-defined]
+    data = company.data(lambda: setting.task.training_data(setting.stream, DTYPE))
+    return (yield from _train(setting, data, objective, student.optimizer, student.lr_schedule, student.epochs))  # type: ignore[attr-defined]
 
 
 def techniques(student: Student) -> dict[str, Level]:
@@ -171,9 +218,8 @@ def techniques(student: Student) -> dict[str, Level]:
     return {key: level for key, level in chosen.items() if level is not None}
 
 
-def _teacher_model(finished: Finished) -> TeacherModel:
-    setting = _Setting(finished.run, "teacher")
-    return TeacherModel(setting.network(), finished.outcome.parameters)
+def _trained_network(finished: Finished) -> TeacherModel:
+    return TeacherModel(_Setting(finished.run, "teacher").network(), finished.outcome.parameters)
 
 
 def _initial_latent(
@@ -187,16 +233,18 @@ def _initial_latent(
 
 def _train(
     setting: _Setting, data: Data, objective: Objective, optimizer: Level, schedule: Level, epochs: int
-) -> _Trained:
+) -> _Making:
     assert isinstance(optimizer, Optimizer)
     assert isinstance(schedule, LearningRateSchedule)
     series = Series.of(epochs)
-    last = Trainer(objective, optimizer, schedule).train(data, epochs, series)
+    last = yield from Trainer(objective, optimizer, schedule).stepwise(data, epochs, series)
     responses = setting.responses(last.supervised, series, objective.forward)
     return _Trained(responses, trained_arrays(objective.latent, objective.quantized), series.histories())
 
 
-def _make_comparator(run: Run, needed: tuple[Finished, ...]) -> _Trained:
+def _make_comparator(run: Run, needed: tuple[Finished, ...], company: Company) -> _Making:
+    # It is one step.
+    yield from ()
     setting = _Setting(run, "comparator")
     assert setting.sections.student is not None
     comparator = LevelChoice("comparators").read(dict(run.spec["comparator"]))
@@ -229,7 +277,7 @@ def _quantized(recipe: Recipe, network: Network, latent: ParameterSet, source: A
     return quantized
 
 
-_MAKERS: Mapping[str, Callable[[Run, tuple[Finished, ...]], _Trained]] = {
+_MAKERS: Mapping[str, Callable[[Run, tuple[Finished, ...], Company], _Making]] = {
     "teacher": _train_teacher,
     "treatment": _do_treatment,
     "comparator": _make_comparator,

@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdrun.engine.run import Finished, Job, execute_all
+from kdrun.engine.run import Finished, Job, execute_all, execute_each
 from kdrun.engine.workers import WorkerLost
 from kdrun.errors import KdrunError
 from kdrun.records import PRINTED, Outcome, Run
@@ -106,7 +106,8 @@ class Coordinator:
     """Has an executor do every run of a schedule that can be done.
 
     `slots` says how many calls the executor does at a time, and is asked again and again: a cluster grows and shrinks.
-    `handed` is told of the runs that are handed to it.
+    `handed` is told of the runs that are handed to it. `execute` does a batch; what a lost worker left of one is done
+    run by run, so that a second loss is that of the run which it was in.
     """
 
     def __init__(
@@ -115,8 +116,10 @@ class Coordinator:
         schedule: Schedule,
         slots: Callable[[], int],
         handed: Callable[[Sequence[Run]], None] = lambda runs: None,
+        execute: Callable[[Sequence[Job]], Iterator[Outcome]] = execute_all,
     ) -> None:
         self._executor, self._schedule, self._slots, self._handed = executor, schedule, slots, handed
+        self._execute = execute
         # What an executor makes of the iterator of outcomes is their list.
         self._running: dict[Future[Any], list[Job]] = {}
         self._times, self._suspects = _Times(), set[str]()
@@ -154,9 +157,13 @@ class Coordinator:
 
     def _hand_out(self) -> None:
         slots = self._slots()
-        while len(self._running) < BATCHES_AHEAD * slots and (batch := self._batch(slots)):
+        while len(self._running) < BATCHES_AHEAD * slots:
+            execute = execute_each if self._again else self._execute
+            batch = self._batch(slots)
+            if not batch:
+                return
             self._handed([job.run for job in batch])
-            self._running[self._executor.submit(execute_all, batch)] = batch
+            self._running[self._executor.submit(execute, batch)] = batch
 
     def _batch(self, slots: int) -> list[Job]:
         """Runs for about a second; towards the end fewer, so that all workers end together."""

@@ -94,11 +94,20 @@ def _hash(path: Path) -> str:
         return "unreadable"
 
 
+def is_of_kdrun(spec: Mapping[str, Any]) -> bool:
+    """Whether every class that a spec names is kdrun's own."""
+    return all(_package_of(kind) == "kdrun" for kind in _named(spec))
+
+
 def _from_elsewhere(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The packages of the classes that a spec names and that are not kdrun's, with the hash of all their sources."""
     for kind in _named(spec):
-        if kind.__module__.partition(".")[0] != "kdrun":
-            yield kind.__module__.partition(".")[0], sources_digest(sources_beside(_file(kind)))
+        if _package_of(kind) != "kdrun":
+            yield _package_of(kind), sources_digest(sources_beside(_file(kind)))
+
+
+def _package_of(kind: type[Named]) -> str:
+    return kind.__module__.partition(".")[0]
 
 
 def _file(kind: type[Named]) -> Path:

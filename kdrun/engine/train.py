@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -119,6 +120,19 @@ class Trainer:
 
     def train(self, data: Data, steps: int, series: Series) -> Evaluation:
         """Take `steps` steps. Returns the evaluation that the last one was taken from."""
+        training = self.stepwise(data, steps, series)
+        while True:
+            try:
+                next(training)
+            except StopIteration as end:
+                evaluation: Evaluation = end.value
+                return evaluation
+
+    def stepwise(self, data: Data, steps: int, series: Series) -> Generator[None, None, Evaluation]:
+        """`train`, which others may do something in the midst of: after every step it waits to be asked for the next.
+
+        What networks and teachers have said is not needed any more by then.
+        """
         schedule, curriculum = self.objective.recipe.schedule, self.objective.recipe.curriculum
         for context in self.objective.contexts.values():
             context.record = series.add
@@ -132,6 +146,7 @@ class Trainer:
             self.objective.prepare(progress)
             batch = data.batch(step) if curriculum is None else self._chosen_batch(curriculum, data)
             evaluation = self._step(batch, progress, series)
+            yield
         # What is left is what runs from now on: a schedule may ask for another quantizer at the very end.
         end = Progress(steps, steps, self._stage)
         if schedule is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kdrun.engine.run import Job
+from kdrun.engine.run import Job, execute_all, execute_each
 from kdrun.engine.schedule import LARGEST_BATCH, Coordinator, Schedule
 from kdrun.engine.workers import WorkerLost
 from kdrun.errors import KdrunError
@@ -27,7 +27,7 @@ class Immediately(Executor):
     """Does each batch when it is submitted: `do` gives the outcome of a run, or raises what the batch ends with."""
 
     def __init__(self, do: Callable[[Job], Outcome] = lambda job: outcome(job.run.run_id)) -> None:
-        self.do, self.batches, self.stopped = do, [], False
+        self.do, self.batches, self.functions, self.stopped = do, [], [], False
 
     @property
     def order(self) -> list[str]:
@@ -36,6 +36,7 @@ class Immediately(Executor):
     def submit(self, function, /, *arguments, **keywords):
         (jobs,) = arguments
         self.batches.append(list(jobs))
+        self.functions.append(function)
         future: Future = Future()
         items: list[Outcome] = []
         try:
@@ -212,6 +213,23 @@ def test_a_run_that_kills_two_workers_has_failed_and_no_other():
     assert sorted([*deadly.done, "r17"]) == sorted(NAMES)
     batches = [[job.run.run_id for job in batch] for batch in executor.batches]
     assert ["r17"] in batches
+
+
+def test_what_a_lost_worker_left_is_done_run_by_run():
+    """Runs in step die together: done one after another, a second loss is that of the run which it was in."""
+    executor = Immediately(Deadly(r17=1))
+    outcomes_of([run(name) for name in NAMES], executor)
+    alone = [
+        [job.run.run_id for job in batch]
+        for batch, function in zip(executor.batches, executor.functions, strict=True)
+        if function is execute_each
+    ]
+    lost = next(batch for batch in executor.batches if "r17" in [job.run.run_id for job in batch])
+    names = [job.run.run_id for job in lost]
+    left = names[names.index("r17") + 1 :]
+    assert left
+    assert set(left) <= {name for batch in alone for name in batch}
+    assert {function for function in executor.functions if function is not execute_each} == {execute_all}
 
 
 def test_a_run_that_takes_too_long_is_not_tried_again():

@@ -1,0 +1,202 @@
+"""Runs in step come to what each comes to by itself, bit for bit, and share what they can."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdrun.core.jit import JIT_DISABLED
+from kdrun.engine import company, run
+from kdrun.engine.company import MOST_TOGETHER, Company, companies
+from kdrun.engine.local import executing
+from kdrun.engine.objective import TeacherModel
+from kdrun.engine.run import Finished, Job, execute, execute_all, execute_each
+from kdrun.engine.train import Diverged, Trainer
+from kdrun.engine.workers import Limits
+from kdrun.factors.contract import Batch
+from kdrun.factors.gradient.smoothstep import Smoothstep
+from kdrun.records import Outcome, Run
+from kdrun.store.digest import DigestRow
+from kdrun.study.load import load_study
+from kdrun.study.plan import plan
+
+pytestmark = pytest.mark.skipif(JIT_DISABLED, reason="bits are promised for compiled kernels")
+STUDY = Path(__file__).parents[1] / "smoke.yaml"
+
+
+def planned(*settings: str) -> list[Run]:
+    return list(plan(load_study(STUDY, settings)).runs)
+
+
+def students_and_their_teachers(*settings: str) -> list[Job]:
+    """The treatments of a study as jobs, in the order of its plan."""
+    runs = planned(*settings)
+    held = {each.run_id: Finished(each, execute(each, ())) for each in runs if each.kind == "teacher"}
+    return [Job(each, tuple(held[need] for need in each.needs)) for each in runs if each.kind == "treatment"]
+
+
+def rows(outcomes: list[Outcome]) -> list[tuple[DigestRow, dict[str, bytes]]]:
+    """What of outcomes does not depend on the clock."""
+    return [
+        (DigestRow.of(each), {name: history.values.tobytes() for name, history in each.history.items()})
+        for each in outcomes
+    ]
+
+
+@pytest.fixture(scope="module")
+def jobs() -> list[Job]:
+    return students_and_their_teachers()
+
+
+def test_in_step_every_run_comes_to_what_it_comes_to_alone(jobs):
+    assert rows(list(execute_all(jobs))) == rows(list(execute_each(jobs)))
+
+
+def test_a_run_that_ends_early_leaves_the_others_in_step(jobs, monkeypatch):
+    """Students with one gradient fail in their seventh step, in the midst of the others."""
+    alone, step = rows(list(execute_each(jobs))), Trainer._step
+
+    def failing(self, batch, progress, series):
+        if progress.step == 7 and isinstance(self.objective.recipe.shape, Smoothstep):
+            raise Diverged("the loss of epoch 7 is nan")
+        return step(self, batch, progress, series)
+
+    monkeypatch.setattr(Trainer, "_step", failing)
+    outcomes = list(execute_all(jobs))
+    expected = ["diverged" if job.run.levels["gradient"] == "smoothstep" else "done" for job in jobs]
+    assert [each.status for each in outcomes] == expected
+    assert Counter(expected) == {"diverged": len(jobs) // 2, "done": len(jobs) // 2}
+    assert all(
+        row == own for row, own, each in zip(rows(outcomes), alone, outcomes, strict=True) if each.status == "done"
+    )
+
+
+def test_a_run_with_fewer_steps_ends_before_the_others():
+    jobs = students_and_their_teachers("factors.epochs={sets: student.epochs, levels: [3, 40]}")
+    outcomes = list(execute_all(jobs))
+    assert {len(each.history["loss"].values) for each in outcomes} == {3, 40}
+    assert rows(outcomes) == rows(list(execute_each(jobs)))
+
+
+def test_seconds_are_those_of_the_run_itself(jobs, monkeypatch):
+    """A clock that ticks once at each look: every step of a run costs it one tick, whoever steps beside it."""
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(run.time, "perf_counter", lambda: float(next(ticks)))
+    epochs = jobs[0].run.spec["student"]["epochs"]
+    assert [each.seconds for each in execute_all(jobs[:4])] == [epochs + 1.0] * 4
+
+
+def test_a_teacher_says_once_what_several_students_ask(jobs, monkeypatch):
+    """Two students of a width learn from the teacher's trajectory; each step's batch is run through it once."""
+    asked, forward = [], TeacherModel.forward
+
+    def counted(self, inputs, want):
+        asked.append(inputs)
+        return forward(self, inputs, want)
+
+    monkeypatch.setattr(TeacherModel, "forward", counted)
+    together = next(companies([job.run for job in jobs]))
+    assert [each.levels["distillation"] for each in together] == ["none", "none", "trajectory", "trajectory"]
+    members = jobs[: len(together)]
+    list(execute_all(members))
+    assert len(asked) == members[0].run.spec["student"]["epochs"]
+    asked.clear()
+    list(execute_each(members))
+    assert len(asked) == 2 * members[0].run.spec["student"]["epochs"]
+
+
+def test_students_of_one_replicate_and_teacher_train_in_step():
+    treatments = [each for each in planned() if each.kind == "treatment"]
+    groups = list(companies(treatments))
+    assert [each for group in groups for each in group] == treatments
+    assert [len(group) for group in groups] == [4, 4, 4, 4]
+    assert all(len({(each.replicate, each.needs) for each in group}) == 1 for group in groups)
+
+
+def test_so_many_train_in_step_at_most():
+    one = next(each for each in planned() if each.kind == "treatment")
+    assert [len(group) for group in companies([one] * (2 * MOST_TOGETHER + 1))] == [MOST_TOGETHER, MOST_TOGETHER, 1]
+
+
+def test_teachers_and_comparators_run_alone():
+    others = [each for each in planned() if each.kind != "treatment"]
+    assert all(len(group) == 1 for group in companies(others))
+
+
+def test_other_data_make_another_company():
+    one = next(each for each in planned() if each.kind == "treatment")
+    longer = replace(one, spec={**one.spec, "task": {**one.spec["task"], "steps": 11}})
+    seeded = replace(one, spec={**one.spec, "seed": 43})
+    assert [len(group) for group in companies([one, one, longer, longer, seeded])] == [2, 2, 1]
+
+
+def test_code_of_the_users_own_runs_alone(monkeypatch):
+    one = next(each for each in planned() if each.kind == "treatment")
+    assert len(list(companies([one, one]))) == 1
+    monkeypatch.setattr(company, "is_of_kdrun", lambda spec: False)
+    assert len(list(companies([one, one]))) == 2
+
+
+def test_where_time_is_limited_every_run_has_its_own():
+    assert executing(Limits(seconds=1.0)) is execute_each
+    assert executing(Limits(memory=10**9)) is execute_all
+
+
+class Counting:
+    """Data whose batches say which step they are of, in arrays that are written anew each time."""
+
+    def __init__(self) -> None:
+        self.made, self._inputs = [], np.zeros(1)
+
+    def batch(self, step: int) -> Batch:
+        self.made.append(step)
+        self._inputs[0] = step
+        return Batch(self._inputs, {})
+
+
+class Echo:
+    def forward(self, weights, inputs, want):
+        return {"prediction": inputs.copy()}
+
+
+def test_each_batch_is_made_once_and_no_teacher_speaks_of_an_old_one():
+    """The arrays of a batch may be written over by the next: what a teacher said is not remembered by them."""
+    shared, made = Company(), Counting()
+    data = shared.data(lambda: made)
+    assert shared.data(Counting) is data
+    teacher = shared.teacher("id", lambda: TeacherModel(Echo(), {}))
+    assert shared.teacher("id", lambda: TeacherModel(Echo(), {})) is teacher
+    for step in range(3):
+        said = [teacher.forward(data.batch(step).inputs, frozenset())["prediction"] for _ in range(2)]
+        assert said[0] is said[1]
+        assert said[0] == step
+    assert made.made == [0, 1, 2]
+
+
+def test_a_teacher_is_asked_anew_for_other_inputs_and_other_outputs():
+    teacher = Company().teacher("id", lambda: TeacherModel(Echo(), {}))
+    first, second = np.zeros(1), np.ones(1)
+    answers = [
+        teacher.forward(first, frozenset()),
+        teacher.forward(second, frozenset()),
+        teacher.forward(first, frozenset()),
+    ]
+    assert [each["prediction"].item() for each in answers] == [0.0, 1.0, 0.0]
+    assert teacher.forward(first, frozenset({"hidden"})) is not answers[2]
+
+
+def test_networks_of_one_size_share_their_working_space(jobs, monkeypatch):
+    built, build = [], run._Setting.network
+
+    def counted(self):
+        built.append(self)
+        return build(self)
+
+    monkeypatch.setattr(run._Setting, "network", counted)
+    list(execute_all(jobs[:4]))
+    # One of the students and one of the teacher.
+    assert len(built) == 2
