@@ -334,24 +334,37 @@ def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out
 
 
 @kernel
-def errors_of_values(
-    values, bound, changed, row, column, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates,
-    hidden, y, errors,
+def take_best_values(
+    values, taken, loss, changed, rows, columns, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands,
+    gates, hidden, y,
 ):  # fmt: skip
-    """Squared errors of a network with each of several values in the place of one weight, which is put back.
+    """Let some weights, one after another, take that of several values with the smallest loss; a tie keeps what is.
 
     Equation
-        errors[v] = Σ_{t,b,o} (y − target)² with changed[row, column] = values[v], in float64, in the order t, b, o
+        loss = (1/2TB) Σ_{t,b,o} (y − target)², in float64, in the order t, b, o
     Parameters
-        values [V]. bound: number; an error beyond it is given as infinity, and its sequences are not run to their end.
-        changed: the one of w_rows and out_rows that holds the weight. row, column: its place there.
+        values [V]. taken int64 [N]: which of the values each weight has, −1 for none of them; overwritten.
+        loss: with the weights as they are, or more; what exceeds it is not computed to its end.
+        changed: the one of w_rows and out_rows that holds the weights, at rows, columns int64 [N].
         x [T, B, D], target [T, B, O]. w_rows, b_row, decay, out_rows, b_out, grid: the network, as packed.
-        operands [2B, S], gates [B, 2P], hidden [B, P], y [B, O]: working space of two steps. errors [V]: overwritten.
+        operands [2B, S], gates [B, 2P], hidden [B, P], y [B, O]: working space of two steps.
+
+    Returns:
+        The loss of what is left.
     """
-    present = changed[row, column]
-    for v in range(values.size):
-        changed[row, column] = values[v]
-        errors[v] = _squared_error_up_to(
-            bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, hidden, y
-        )
-    changed[row, column] = present
+    count = x.shape[0] * x.shape[1]
+    for i in range(taken.size):
+        present, weight = taken[i], changed[rows[i], columns[i]]
+        for v in range(values.size):
+            if v == present:
+                continue
+            changed[rows[i], columns[i]] = values[v]
+            # A little above the loss, so that rounding cannot hide a value that is better.
+            bound = 2.0 * loss * count * (1.0 + 1e-12)
+            error = _squared_error_up_to(
+                bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, hidden, y
+            )
+            if 0.5 * error / count < loss:
+                taken[i], weight, loss = v, values[v], 0.5 * error / count
+        changed[rows[i], columns[i]] = weight
+    return loss

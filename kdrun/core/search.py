@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -22,8 +22,8 @@ class CodedNetwork(Protocol):
         """Loss on the calibration set."""
         ...
 
-    def losses(self, tensor: str, row: int, column: int, codes: Sequence[int], bound: float) -> Sequence[float]:
-        """Loss with each of `codes` in one place, which keeps the code that it has; infinity may stand for > bound."""
+    def improve_column(self, tensor: str, column: int, loss: float) -> float:
+        """`take_best_codes`, or what comes to the same; `loss` is that of the present codes."""
         ...
 
 
@@ -35,24 +35,26 @@ def coordinate_search(network: CodedNetwork, sweeps: int) -> list[float]:
     """
     losses = [network.loss()]
     for _ in range(sweeps):
-        best = losses[-1]
+        loss = losses[-1]
         for tensor, codes in network.codes.items():
             for column in range(codes.shape[1]):
-                for row in range(codes.shape[0]):
-                    best = _take_best_code(network, tensor, row, column, best)
-        losses.append(best)
+                loss = network.improve_column(tensor, column, loss)
+        losses.append(loss)
         if not losses[-1] < losses[-2]:
             break
     return losses
 
 
-def _take_best_code(network: CodedNetwork, tensor: str, row: int, column: int, loss: float) -> float:
-    """Leave the best code in place; `loss` is that of the present code. Returns the loss of what is left."""
-    present = best = int(network.codes[tensor][row, column])
-    others = [code for code in range(-network.max_code, network.max_code + 1) if code != present]
-    for code, tried in zip(others, network.losses(tensor, row, column, others, loss), strict=True):
-        if tried < loss:
-            best, loss = code, tried
-    if best != present:
+def take_best_codes(network: CodedNetwork, tensor: str, column: int, loss: float) -> float:
+    """Let each weight of a column, row by row, take its best code. Returns the loss of what is left."""
+    codes = network.codes[tensor]
+    for row in range(codes.shape[0]):
+        present = best = int(codes[row, column])
+        for code in range(-network.max_code, network.max_code + 1):
+            if code != present:
+                network.set_code(tensor, row, column, code)
+                tried = network.loss()
+                if tried < loss:
+                    best, loss = code, tried
         network.set_code(tensor, row, column, best)
     return loss

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from kdrun.core.losses import mean_of
 from kdrun.core.parameters import ParameterSet
 from kdrun.core.random import Stream
+from kdrun.core.search import take_best_codes
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.factors.contract import Array, Batch, Context, Progress, Term
 from kdrun.models.contract import Network, Pricing
@@ -29,7 +29,6 @@ class Coded:
         self._network, self._loss, self._batch = network, loss, batch
         self._context = Context({}, {}, Progress(0, 1), Stream(0, 0, "calibration"))
         self._values: dict[tuple[str, int], Array] = {}
-        self._count = math.prod(batch.inputs.shape[:2])
         self._pricing = self._priced()
 
     def _priced(self) -> Pricing | None:
@@ -54,36 +53,20 @@ class Coded:
     def loss(self) -> float:
         """The task's loss on the calibration batch."""
         if self._pricing is not None:
-            tensor = self.quantized.tensors[0]
-            return self._as_loss(
-                self._pricing.errors(tensor, 0, 0, self.quantized.weights[tensor][0, :1], np.inf).item()
-            )
+            return self._pricing.loss()
         student = self._network.forward(self.quantized.weights, self._batch.inputs, self._loss.want)
         return float(mean_of(self._loss.evaluate(student, (), self._batch, self._context).value))
 
-    def losses(self, tensor: str, row: int, column: int, codes: Sequence[int], bound: float) -> Sequence[float]:
-        """Losses with each of `codes` in one place; infinity where one is known to exceed `bound`."""
+    def improve_column(self, tensor: str, column: int, loss: float) -> float:
+        """Let each weight of a column in turn take its best code. Returns the loss of what is left."""
         if self._pricing is None:
-            return self._losses_by_running(tensor, row, column, codes)
-        values = self._values_of(tensor, column)[np.array(codes) + self.max_code]
-        # A little above the bound, so that rounding cannot hide a candidate that is as good.
-        limit = self._as_error(bound) * (1.0 + 1e-12)
-        return [self._as_loss(error) for error in self._pricing.errors(tensor, row, column, values, limit).tolist()]
-
-    def _losses_by_running(self, tensor: str, row: int, column: int, codes: Sequence[int]) -> list[float]:
-        present, found = float(self.codes[tensor][row, column]), []
-        for code in codes:
-            self.set_code(tensor, row, column, code)
-            found.append(self.loss())
-        self.set_code(tensor, row, column, present)
-        return found
-
-    def _as_loss(self, error: float) -> float:
-        """Half the mean squared error over steps and samples, from the sum of squared errors."""
-        return 0.5 * error / self._count
-
-    def _as_error(self, loss: float) -> float:
-        return 2.0 * loss * self._count
+            return take_best_codes(self, tensor, column, loss)
+        codes, values = self.codes[tensor], self._values_of(tensor, column)
+        taken = codes[:, column].astype(np.int64) + self.max_code
+        loss = self._pricing.take_best(tensor, column, values, taken, loss)
+        codes[:, column] = taken - self.max_code
+        self.quantized.weights[tensor][:, column] = values[taken]
+        return loss
 
 
 def trained_arrays(latent: ParameterSet, quantized: QuantizedParameters | None) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from pydantic import Field
 
 from kdrun.core.arrays import zeros
-from kdrun.core.cfc import block_rows, errors_of_values, network_backward, network_forward
+from kdrun.core.cfc import block_rows, network_backward, network_forward, take_best_values
 from kdrun.core.vector import width
 from kdrun.factors.contract import Array, Arrays
 from kdrun.models.contract import ModelSpec, Network, Pricing, Readout, Tensor
@@ -150,23 +150,33 @@ class _CfcPricing:
             zeros((batch, outputs), dtype),
         )
 
-    def _place(self, tensor: str, row: int, column: int) -> tuple[Array, int, int]:
-        """Where a weight of the contract stands in the kernels' layout."""
+    def _places(self, tensor: str, rows: Array, column: int) -> tuple[Array, Array, Array]:
+        """Where weights of one column of the contract stand in the kernels' layout: array, rows, columns."""
         if tensor == "w_out":
-            return self._out_rows, column, row
+            return self._out_rows, np.full_like(rows, column), rows
         inputs, hidden, units = self._network.inputs, self._network.hidden, self._network.units
         side, unit = divmod(column, hidden)
-        return self._w_rows, units + row if row < inputs else row - inputs, side * units + unit
+        return (
+            self._w_rows,
+            np.where(rows < inputs, units + rows, rows - inputs),
+            np.full_like(rows, side * units + unit),
+        )
 
-    def errors(self, tensor: str, row: int, column: int, values: Array, bound: float) -> Array:
-        errors = np.empty(values.size)
-        errors_of_values(
-            values, bound, *self._place(tensor, row, column), self._inputs, self._target,
-            self._w_rows, self._b_row, self._decay, self._out_rows, self._b_out, self._network.grid, *self._space,
-            errors,
-        )  # fmt: skip
-        return errors
+    def loss(self) -> float:
+        # Some weight takes the value that it has, at whatever loss.
+        present = self._out_rows[0, :1].copy()
+        return self._best(present, np.array([-1]), np.inf, self._places("w_out", np.array([0]), 0))
 
     def change(self, tensor: str, row: int, column: int, value: float) -> None:
-        array, packed_row, packed_column = self._place(tensor, row, column)
-        array[packed_row, packed_column] = value
+        array, rows, columns = self._places(tensor, np.array([row]), column)
+        array[rows, columns] = value
+
+    def take_best(self, tensor: str, column: int, values: Array, taken: Array, loss: float) -> float:
+        return self._best(values, taken, loss, self._places(tensor, np.arange(taken.size), column))
+
+    def _best(self, values: Array, taken: Array, loss: float, places: tuple[Array, Array, Array]) -> float:
+        best = take_best_values(
+            values, taken, loss, *places, self._inputs, self._target, self._w_rows, self._b_row, self._decay,
+            self._out_rows, self._b_out, self._network.grid, *self._space,
+        )  # fmt: skip
+        return float(best)

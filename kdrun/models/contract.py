@@ -30,14 +30,25 @@ class Tensor:
 
 
 class Pricing(Protocol):
-    """A network as it is now, on some inputs: what the squared error would be if one weight were another."""
+    """A network as it is now, on some inputs: its loss, and what that would be if single weights were others.
 
-    def errors(self, tensor: str, row: int, column: int, values: Array, bound: float) -> Array:
-        """Σ (prediction − target)² [V], float64, with each of `values` [V] in one place; infinity where > bound."""
+    The loss is half the squared error, summed over outputs, averaged over steps and samples.
+    """
+
+    def loss(self) -> float:
+        """The loss as the weights are."""
         ...
 
     def change(self, tensor: str, row: int, column: int, value: float) -> None:
         """Let one weight be another from now on."""
+        ...
+
+    def take_best(self, tensor: str, column: int, values: Array, taken: Array, loss: float) -> float:
+        """Let each weight of a column in turn be that of `values` [V] with the smallest loss; a tie keeps what is.
+
+        taken: int64 [rows], which of the values each weight is; overwritten. `loss` is the present one; that of what is
+        left is returned.
+        """
         ...
 
 

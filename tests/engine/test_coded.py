@@ -66,12 +66,9 @@ def test_losses_are_those_of_the_whole_network(is_masked):
     coded = coded_of(task, "float64", batch.mask)
     assert coded.loss() == pytest.approx(full_loss(coded, batch), rel=1e-12)
     for tensor, row, column in [("w", 0, 1), ("w", 4, 5), ("w_out", 2, 1)]:
-        got = coded.losses(tensor, row, column, [-1, 0, 1], np.inf)
-        present = coded.codes[tensor][row, column]
-        for code, loss in zip((-1, 0, 1), got, strict=True):
+        for code in (-1, 0, 1):
             coded.set_code(tensor, row, column, code)
-            assert loss == pytest.approx(full_loss(coded, batch), rel=1e-12)
-        coded.set_code(tensor, row, column, present)
+            assert coded.loss() == pytest.approx(full_loss(coded, batch), rel=1e-12)
 
 
 def test_only_what_is_not_masked_is_priced(monkeypatch):
@@ -86,22 +83,30 @@ def test_only_what_is_not_masked_is_priced(monkeypatch):
 
 
 @pytest.mark.parametrize("is_priced", [True, False])
-def test_trying_codes_leaves_them_as_they_are(monkeypatch, is_priced):
+def test_a_column_that_is_improved_leaves_codes_weights_and_loss_in_agreement(monkeypatch, is_priced):
+    """The loss that is returned is that of the codes, whose effective weights are those that the network has."""
+    if not is_priced:
+        monkeypatch.setattr(CfcNetwork, "pricing", lambda *_: None)
+    coded = coded_of(Sine.example(), "float32")
+    start, codes = coded.loss(), coded.codes["w"].copy()
+    loss = coded.improve_column("w", 3, start)
+    assert loss < start
+    assert coded.loss() == loss
+    assert (coded.codes["w"] != codes).any(axis=0).tolist() == [column == 3 for column in range(codes.shape[1])]
+    weights = {name: array.copy() for name, array in coded.quantized.weights.items()}
+    coded.quantized.freeze()
+    for name, array in coded.quantized.weights.items():
+        assert_bits(array, weights[name])
+
+
+@pytest.mark.parametrize("is_priced", [True, False])
+def test_codes_stay_as_they_are_where_nothing_is_better(monkeypatch, is_priced):
     """Codes, weights and the loss are the same bits before and after."""
     if not is_priced:
         monkeypatch.setattr(CfcNetwork, "pricing", lambda *_: None)
     coded = coded_of(Sine.example(), "float32")
     before, loss = {name: array.copy() for name, array in coded.quantized.weights.items()}, coded.loss()
-    coded.losses("w", 2, 3, [-1, 0, 1], loss)
+    assert coded.improve_column("w", 3, 0.0) == 0.0
     assert coded.loss() == loss
     for name, array in coded.quantized.weights.items():
         assert_bits(array, before[name])
-
-
-def test_a_candidate_that_is_as_good_as_the_bound_keeps_its_loss():
-    """Infinity stands for what is worse than the bound, not for what reaches it."""
-    coded = coded_of(Sine.example(), "float32")
-    free = coded.losses("w", 1, 2, [-1, 0, 1], np.inf)
-    for loss in free:
-        bounded = coded.losses("w", 1, 2, [-1, 0, 1], loss)
-        assert bounded == [other if other <= loss else np.inf for other in free]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kdrun.core.search import take_best_codes
 from kdrun.factors.comparators.coordinate_search import CoordinateSearch
 from kdrun.factors.comparators.post_training import PostTraining
 from kdrun.factors.comparators.post_training_search import PostTrainingSearch
@@ -35,14 +36,9 @@ class Coded:
         """The loss of its own codes."""
         return self.loss_of(self.codes)
 
-    def losses(self, tensor, row, column, codes, bound):
-        """Losses with other codes in one place."""
-        found = []
-        for code in codes:
-            changed = {name: array.copy() for name, array in self.codes.items()}
-            changed[tensor][row, column] = code
-            found.append(self.loss_of(changed))
-        return found
+    def improve_column(self, tensor, column, loss):
+        """Weight by weight."""
+        return take_best_codes(self, tensor, column, loss)
 
 
 @every_comparator

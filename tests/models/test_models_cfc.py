@@ -124,7 +124,7 @@ def test_sizes_outside_the_range_are_refused(hidden):
 
 
 class Priced:
-    """A network, a copy of its weights that may change, and its error in full."""
+    """A network, a copy of its weights that may change, and its loss in full."""
 
     def __init__(self, sizes, dtype="float64"):
         self.sizes, self.weights, self.inputs = sizes, random_weights(sizes, dtype), random_inputs(sizes, dtype)
@@ -132,23 +132,33 @@ class Priced:
         self.pricing = network_of(sizes, dtype).pricing(self.weights, self.inputs, self.target)
         self._network = network_of(sizes, dtype)
 
-    def error(self):
+    def loss(self):
         """Of the weights as they are now, by running all of the network."""
         prediction = self._network.forward(self.weights, self.inputs, EVERYTHING)["prediction"]
-        return ((prediction.astype(np.float64) - self.target.astype(np.float64)) ** 2).sum()
+        errors = (prediction.astype(np.float64) - self.target.astype(np.float64)) ** 2
+        return 0.5 * errors.sum() / np.prod(self.inputs.shape[:2])
 
-    def error_with(self, tensor, row, column, value):
+    def loss_with(self, tensor, row, column, value):
         """With another value in one place."""
         array = self.weights[tensor]
         present = array[row, column]
         array[row, column] = value
-        found = self.error()
+        found = self.loss()
         array[row, column] = present
         return found
 
-    def prices(self, tensor, row, column, values, bound=np.inf):
+    def price(self, tensor, row, column, value):
         """By the pricing."""
-        return self.pricing.errors(tensor, row, column, np.array(values, self.weights[tensor].dtype), bound)
+        self.pricing.change(tensor, row, column, value)
+        found = self.pricing.loss()
+        self.pricing.change(tensor, row, column, self.weights[tensor][row, column])
+        return found
+
+    def change_column(self, tensor, column, values):
+        """From now on."""
+        for row, value in enumerate(values):
+            self.pricing.change(tensor, row, column, value)
+        self.weights[tensor][:, column] = values
 
 
 PRICED = (Sizes(4, 3, 2, 3, 2), Sizes(1, 1, 1, 1, 1), pytest.param(Sizes(3, 1, 2, 17, 3), marks=too_slow_without_jit))
@@ -159,51 +169,76 @@ def test_the_price_of_every_weight_is_that_of_running_the_changed_network(sizes)
     """Inputs' and hidden units' rows, gates and candidates, and the readout of every output."""
     priced = Priced(sizes)
     for tensor in ("w", "w_out"):
-        for row, column in np.ndindex(priced.weights[tensor].shape):
-            got = priced.prices(tensor, row, column, [-0.75, 0.5])
-            expected = [priced.error_with(tensor, row, column, value) for value in (-0.75, 0.5)]
-            np.testing.assert_allclose(got, expected, rtol=1e-13)
+        for place in np.ndindex(priced.weights[tensor].shape):
+            assert priced.price(tensor, *place, -0.75) == pytest.approx(
+                priced.loss_with(tensor, *place, -0.75), rel=1e-13
+            )
 
 
 def test_prices_in_single_precision_are_those_of_running_too():
     """The outputs are the same bits as those of the whole network, so their errors differ by the sum's rounding."""
     priced = Priced(Sizes(3, 5, 1, 17, 2), "float32")
-    for tensor, row, column in [("w", 0, 3), ("w", 9, 20), ("w_out", 16, 1)]:
-        got = priced.prices(tensor, row, column, [0.0, -0.4])
-        expected = [priced.error_with(tensor, row, column, value) for value in (0.0, np.float32(-0.4))]
-        np.testing.assert_allclose(got, expected, rtol=1e-13)
-
-
-def test_an_error_is_infinite_only_where_it_exceeds_the_bound():
-    """Errors up to the bound are the same bits as without one; the bound itself is allowed."""
-    priced, values = Priced(Sizes(6, 2, 2, 3, 2)), np.linspace(-2.0, 2.0, 9)
-    for place in [("w", 1, 4), ("w", 3, 1), ("w_out", 2, 0)]:
-        free = priced.prices(*place, values)
-        for bound in free:
-            got = priced.prices(*place, values, bound)
-            assert_bits(got, np.where(free > bound, np.inf, free))
-        assert np.isinf(priced.prices(*place, values, 0.0)).all()
-
-
-@pytest.mark.parametrize("bound", [np.inf, 0.0])
-def test_a_priced_weight_is_put_back(bound):
-    """What was tried last, to its end or not, changes nothing of what is priced next."""
-    priced = Priced(Sizes(4, 3, 2, 3, 2))
-    before = priced.prices("w_out", 0, 0, [0.3])
-    for place in [("w", 0, 0), ("w", 4, 5), ("w_out", 2, 1)]:
-        priced.prices(*place, [5.0, -7.0], bound)
-        assert_bits(priced.prices("w_out", 0, 0, [0.3]), before)
+    for place in [("w", 0, 3), ("w", 9, 20), ("w_out", 16, 1)]:
+        for value in (0.0, np.float32(-0.4)):
+            assert priced.price(*place, value) == pytest.approx(priced.loss_with(*place, value), rel=1e-13)
 
 
 def test_a_change_lasts():
     """Prices after changes are those of the network with all of them."""
     priced = Priced(Sizes(4, 3, 2, 3, 2))
-    for place, value in [(("w", 1, 4), 0.9), (("w", 3, 2), -0.8), (("w_out", 1, 1), 1.3)]:
-        tensor, row, column = place
-        priced.pricing.change(*place, value)
+    for tensor, row, column, value in [("w", 1, 4, 0.9), ("w", 3, 2, -0.8), ("w_out", 1, 1, 1.3)]:
+        priced.pricing.change(tensor, row, column, value)
         priced.weights[tensor][row, column] = value
-        got = priced.prices("w", 0, 0, [0.25])
-        np.testing.assert_allclose(got, [priced.error_with("w", 0, 0, 0.25)], rtol=1e-13)
+        assert priced.price("w", 0, 0, 0.25) == pytest.approx(priced.loss_with("w", 0, 0, 0.25), rel=1e-13)
+
+
+@pytest.mark.parametrize("tensor", ["w", "w_out"])
+@pytest.mark.parametrize("sizes", PRICED[:2], ids=str)
+def test_a_column_takes_the_values_that_trying_each_finds(sizes, tensor):
+    """Weight by weight, each with those before it as they are by then; a tie keeps what is."""
+    priced, values, changed = Priced(sizes), np.array([-0.75, 0.0, 0.5, 0.5]), 0
+    for column in range(priced.weights[tensor].shape[1]):
+        taken = np.arange(priced.weights[tensor].shape[0]) % values.size
+        priced.change_column(tensor, column, values[taken])
+        expected, start = taken.copy(), priced.pricing.loss()
+        least = start
+        for row in range(taken.size):
+            tried = [priced.loss_with(tensor, row, column, value) for value in values]
+            if min(tried) < tried[expected[row]] * (1.0 - 1e-12):
+                expected[row], least, changed = np.argmin(tried), min(tried), changed + 1
+            priced.weights[tensor][row, column] = values[expected[row]]
+        assert priced.pricing.take_best(tensor, column, values, taken, start) == pytest.approx(least, rel=1e-12)
+        assert taken.tolist() == expected.tolist()
+        assert priced.pricing.loss() == pytest.approx(least, rel=1e-12)
+    assert changed or sizes.hidden == 1
+
+
+@pytest.mark.parametrize("place", [("w", 0), ("w", 4), ("w_out", 1)], ids=str)
+def test_a_column_stays_as_it_is_where_nothing_is_better(place):
+    """Values that give no number, and the loss that there is; what was tried last is put back."""
+    priced = Priced(Sizes(4, 3, 2, 3, 2))
+    tensor, column = place
+    present = priced.weights[tensor][:, column].copy()
+    start = priced.pricing.loss()
+    taken = np.full(present.size, -1)
+    assert priced.pricing.take_best(tensor, column, np.array([np.nan]), taken, start) == start
+    assert (taken == -1).all()
+    assert priced.pricing.loss() == start
+    for row, value in enumerate(present):
+        taken = np.full(present.size, -1)
+        taken[row] = 0
+        priced.change_column(tensor, column, present)
+        assert priced.pricing.take_best(tensor, column, np.array([value]), taken, 0.0) == 0.0
+        assert (taken == np.where(np.arange(present.size) == row, 0, -1)).all()
+        assert priced.pricing.loss() == start
+
+
+def test_a_loss_that_is_no_number_is_beyond_all_bounds():
+    """Never a finite one, and it does not last."""
+    priced = Priced(Sizes(4, 3, 2, 3, 2))
+    start = priced.pricing.loss()
+    assert priced.price("w", 3, 4, np.nan) == np.inf
+    assert priced.pricing.loss() == start
 
 
 def test_a_pricing_is_a_copy():
@@ -212,19 +247,8 @@ def test_a_pricing_is_a_copy():
     weights, inputs = random_weights(sizes, "float64"), random_inputs(sizes, "float64")
     network = network_of(sizes, "float64")
     pricing = network.pricing(weights, inputs, random_slopes(sizes, "float64")[0])
-    before = pricing.errors("w", 0, 0, np.array([0.5]), np.inf)
+    before = pricing.loss()
     for name in weights:
         weights[name] += 1.0
     network.forward(weights, inputs, EVERYTHING)
-    assert_bits(pricing.errors("w", 0, 0, np.array([0.5]), np.inf), before)
-
-
-@pytest.mark.parametrize("place", [("w", 0, 0), ("w", 3, 4), ("w_out", 1, 1)], ids=str)
-def test_a_price_that_is_no_number_is_seen_and_does_not_last(place):
-    """nan among the values has the price nan, never a finite one, and the next value has the price it has alone."""
-    priced = Priced(Sizes(4, 3, 2, 3, 2))
-    alone = priced.prices(*place, [0.5])
-    got = priced.prices(*place, [np.nan, 0.5])
-    assert np.isnan(got[0])
-    assert_bits(got[1:], alone)
-    assert not np.isfinite(priced.prices(*place, [np.nan], 1e-3)).any()
+    assert pricing.loss() == before
