@@ -25,16 +25,17 @@ def squared_error(prediction, target, value, dprediction):
         dprediction [T, B, O], overwritten.
     """
     steps, batch, outputs = prediction.shape
-    kind = prediction.dtype.type
-    share = kind(1.0 / (steps * batch))
-    for b in range(batch):
-        total = 0.0
-        for t in range(steps):
-            for o in range(outputs):
+    share = prediction.dtype.type(1.0 / (steps * batch))
+    value[:] = 0.0
+    # The innermost loop is over samples, whose sums are independent: it is the one that becomes vectors.
+    for t in range(steps):
+        for o in range(outputs):
+            for b in range(batch):
                 error = prediction[t, b, o] - target[t, b, o]
-                total += np.float64(error) * np.float64(error)
+                value[b] += np.float64(error) * np.float64(error)
                 dprediction[t, b, o] = error * share
-        value[b] = total * (0.5 / steps)
+    for b in range(batch):
+        value[b] *= 0.5 / steps
 
 
 def squared_distance(prediction: Array, target: Array) -> tuple[Array, Array]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kdrun.core.arrays import zeros
@@ -26,10 +26,10 @@ class ParameterSet(Mapping[str, Array]):
         starts, length = {}, 0
         for name, shape in self.shapes.items():
             starts[name] = length
-            length += -(-int(np.prod(shape, dtype=np.int64)) // LANES) * LANES
+            length += -(-math.prod(shape) // LANES) * LANES
         self.flat = zeros(length, dtype)
         self._views = {
-            name: self.flat[starts[name] : starts[name] + int(np.prod(shape, dtype=np.int64))].reshape(shape)
+            name: self.flat[starts[name] : starts[name] + math.prod(shape)].reshape(shape)
             for name, shape in self.shapes.items()
         }
 

@@ -6,10 +6,10 @@ takes a step in turn; what is shared changes no bit of any, only how often it is
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import groupby, islice
-
-import numpy as np
+from typing import Any
 
 from kdrun.engine.objective import TeacherModel
 from kdrun.engine.sources import is_of_kdrun
@@ -21,7 +21,6 @@ from kdrun.tasks.contract import Data
 
 # Their networks are in memory at the same time.
 MOST_TOGETHER = 8
-NO_BATCH = Batch(np.empty(0), {})
 
 
 def companies(runs: Sequence[Run]) -> Iterator[list[Run]]:
@@ -42,23 +41,29 @@ def _company_of(run: Run) -> Hashable:
 
 
 class Company:
-    """What runs that train in step share, made when the first of them asks for it."""
+    """What runs that train in step share, made when the first of them asks for it.
+
+    `stepping` is whose step it is. `spared` are the seconds that it took to make what was then given to others: what a
+    run takes by itself is its own time and what it was spared.
+    """
 
     def __init__(self) -> None:
-        self._data: Data | None = None
+        self.stepping: Hashable = None
+        self.spared = 0.0
+        self._data: _SharedData | None = None
         self._teachers: dict[str, _SharedTeacher] = {}
         self._networks: dict[Hashable, Network] = {}
 
     def data(self, make: Callable[[], Data]) -> Data:
         """Training data."""
         if self._data is None:
-            self._data = _SharedData(make(), self._forget)
+            self._data = _SharedData(make(), self)
         return self._data
 
     def teacher(self, run_id: str, make: Callable[[], TeacherModel]) -> TeacherModel:
         """The teacher that a run has trained."""
         if run_id not in self._teachers:
-            self._teachers[run_id] = _SharedTeacher(make())
+            self._teachers[run_id] = _SharedTeacher(make(), self)
         return self._teachers[run_id]
 
     def network(self, kind: Hashable, make: Callable[[], Network]) -> Network:
@@ -67,40 +72,69 @@ class Company:
             self._networks[kind] = make()
         return self._networks[kind]
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """The batch changes: no teacher has said anything of it yet."""
         for teacher in self._teachers.values():
             teacher.forget()
 
 
-class _SharedData:
-    """Training data that remember the batch of the last step. `changing` is called before there is another."""
+class _Remembered:
+    """Something that one run had made, what that took, and who has it by now."""
 
-    def __init__(self, data: Data, changing: Callable[[], None]) -> None:
-        self._data, self._changing = data, changing
-        self._step, self._batch = -1, NO_BATCH
+    def __init__(self, company: Company) -> None:
+        self._company, self._seconds, self._known_to = company, 0.0, set[Hashable]()
+        self.value: Any = None
+
+    def make(self, make: Callable[..., Any], *arguments: Any) -> Any:
+        """Make it anew, for whose step it is."""
+        start = time.perf_counter()
+        self.value = make(*arguments)
+        self._seconds, self._known_to = time.perf_counter() - start, {self._company.stepping}
+        return self.value
+
+    def give(self) -> Any:
+        """Give it to whose step it is, who is spared to make it."""
+        if self._company.stepping not in self._known_to:
+            self._known_to.add(self._company.stepping)
+            self._company.spared += self._seconds
+        return self.value
+
+
+class _SharedData:
+    """Training data that remember the batch of the last step."""
+
+    def __init__(self, data: Data, company: Company) -> None:
+        self._data, self._company = data, company
+        self._step, self._last = -1, _Remembered(company)
 
     def batch(self, step: int) -> Batch:
-        if step != self._step:
-            self._changing()
-            self._step, self._batch = step, self._data.batch(step)
-        return self._batch
+        batch: Batch
+        if step == self._step:
+            batch = self._last.give()
+        else:
+            self._company.forget()
+            self._step, batch = step, self._last.make(self._data.batch, step)
+        return batch
 
 
 class _SharedTeacher(TeacherModel):
     """A teacher that remembers what it said last, until the batch changes."""
 
-    def __init__(self, teacher: TeacherModel) -> None:
+    def __init__(self, teacher: TeacherModel, company: Company) -> None:
         super().__init__(teacher.network, teacher.weights)
+        self._said = _Remembered(company)
         self.forget()
 
     def forget(self) -> None:
         """Compute anew whatever is asked next."""
         self._asked: tuple[Array | None, frozenset[str]] = None, frozenset()
-        self._said: Arrays = {}
 
     def forward(self, inputs: Array, want: frozenset[str]) -> Arrays:
         """Its outputs, which are not computed again where nothing else was asked meanwhile."""
         last, wanted = self._asked
-        if inputs is not last or want != wanted:
-            self._asked, self._said = (inputs, want), super().forward(inputs, want)
-        return self._said
+        outputs: Arrays
+        if inputs is last and want == wanted:
+            outputs = self._said.give()
+        else:
+            self._asked, outputs = (inputs, want), self._said.make(super().forward, inputs, want)
+        return outputs

@@ -95,17 +95,18 @@ def _outcomes_of(jobs: Sequence[Job]) -> list[Outcome]:
 
 
 class _Started:
-    """A run on its way. `outcome` is what it came to, once it does not go on; `seconds` are those of its steps."""
+    """A run on its way. `outcome` is what it came to, once it does not go on; `seconds` what it takes by itself."""
 
     outcome: Outcome
 
     def __init__(self, job: Job, company: Company) -> None:
-        self.seconds, self._run_id = 0.0, job.run.run_id
+        self.seconds, self._run_id, self._company = 0.0, job.run.run_id, company
         self._making = _MAKERS[job.run.kind](job.run, job.needed, company)
 
     def goes_on(self) -> bool:
         """Take its next step. Whatever goes wrong inside becomes its outcome, never an exception."""
-        start = time.perf_counter()
+        self._company.stepping = self
+        start = time.perf_counter() + self._company.spared
         try:
             next(self._making)
             return True
@@ -117,7 +118,7 @@ class _Started:
         except BaseException as error:
             self.outcome = Outcome(self._run_id, "failed", error=_what_went_wrong(error))
         finally:
-            self.seconds += time.perf_counter() - start
+            self.seconds += time.perf_counter() + self._company.spared - start
         return False
 
 

@@ -50,7 +50,7 @@ class _Space:
         self.dhidden, self.no_dhidden = zeros((rows, units), dtype), zeros((rows, units), dtype)
         self.no_y = self.y[:0]
         self.columns, self.dcolumns = self.y.reshape(steps, batch, outputs), zeros((steps, batch, outputs), dtype)
-        self.states = self.hidden.reshape(steps, batch, units)
+        self.states = self.hidden.reshape(steps, batch, units)[:, :, : network.hidden]
         self.carry, self.dgates = zeros((batch, units), dtype), zeros((block_rows(batch), 2 * units), dtype)
 
 
@@ -81,13 +81,12 @@ class CfcNetwork(Network):
         self._b_row, self._db_row = zeros((1, 2 * units), dtype), zeros((1, 2 * units), dtype)
         self._w_back = zeros((2 * units, units), dtype)
         self._out_rows, self._dout_rows = zeros((outputs, units), dtype), zeros((outputs, units), dtype)
-        self._spaces: dict[tuple[int, int], _Space] = {}
+        self._spaces: dict[tuple[int, ...], _Space] = {}
 
     def _space(self, inputs: Array) -> _Space:
-        sizes = inputs.shape[:2]
-        space = self._spaces.get(sizes)
+        space = self._spaces.get(inputs.shape)
         if space is None:
-            space = self._spaces[sizes] = _Space(self, *sizes)
+            space = self._spaces[inputs.shape] = _Space(self, *inputs.shape[:2])
         return space
 
     def forward(self, weights: Arrays, inputs: Array, want: frozenset[str]) -> Arrays:
@@ -100,7 +99,7 @@ class CfcNetwork(Network):
         )  # fmt: skip
         outputs = self.readout.split(space.columns, want)
         if "hidden" in want:
-            outputs["hidden"] = np.ascontiguousarray(space.states[:, :, : self.hidden])
+            outputs["hidden"] = np.ascontiguousarray(space.states)
         return outputs
 
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays) -> None:

@@ -1,4 +1,4 @@
-"""The golden loss trajectory: `python -m tests.engine.golden` prints it anew, as tests/engine/golden.json holds it."""
+"""The golden loss trajectory: `python -m tests.engine.golden` writes it anew to tests/engine/golden.json."""
 
 from __future__ import annotations
 

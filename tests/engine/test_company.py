@@ -23,8 +23,11 @@ from kdrun.records import Outcome, Run
 from kdrun.store.digest import DigestRow
 from kdrun.study.load import load_study
 from kdrun.study.plan import plan
+from kdrun.tasks.one_step import _DrawnSignals
 
 pytestmark = pytest.mark.skipif(JIT_DISABLED, reason="bits are promised for compiled kernels")
+# Of the students of one replicate and width, in the order of the plan.
+DISTILLATIONS = ["none", "none", "trajectory", "trajectory"]
 STUDY = Path(__file__).parents[1] / "smoke.yaml"
 
 
@@ -82,12 +85,36 @@ def test_a_run_with_fewer_steps_ends_before_the_others():
     assert rows(outcomes) == rows(list(execute_each(jobs)))
 
 
-def test_seconds_are_those_of_the_run_itself(jobs, monkeypatch):
-    """A clock that ticks once at each look: every step of a run costs it one tick, whoever steps beside it."""
-    ticks = iter(range(10**6))
-    monkeypatch.setattr(run.time, "perf_counter", lambda: float(next(ticks)))
+class Clock:
+    """Stands still but for what is known to take its time: `spend` makes a function of `module` take some seconds."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now, self._patch = 0.0, monkeypatch
+        for module in (run, company):
+            monkeypatch.setattr(module.time, "perf_counter", lambda: self.now)
+
+    def spend(self, owner, name: str, seconds: float) -> None:
+        function = getattr(owner, name)
+
+        def slow(*arguments):
+            self.now += seconds
+            return function(*arguments)
+
+        self._patch.setattr(owner, name, slow)
+
+
+@pytest.mark.parametrize("how", [execute_all, execute_each])
+def test_seconds_are_those_that_a_run_takes_by_itself(jobs, monkeypatch, how):
+    """A batch takes 5, the teacher 7, a step 1 second: in step or not, a student's time has all that it uses."""
+    clock = Clock(monkeypatch)
+    clock.spend(_DrawnSignals, "batch", 5.0)
+    clock.spend(TeacherModel, "forward", 7.0)
+    clock.spend(Trainer, "_step", 1.0)
     epochs = jobs[0].run.spec["student"]["epochs"]
-    assert [each.seconds for each in execute_all(jobs[:4])] == [epochs + 1.0] * 4
+    assert [each.levels["distillation"] for each in next(companies([job.run for job in jobs]))] == DISTILLATIONS
+    assert [each.seconds for each in how(jobs[:4])] == [6.0 * epochs] * 2 + [13.0 * epochs] * 2
+    # In step, batches and the teacher were asked once for all.
+    assert clock.now == epochs * (5.0 + 7.0 + 4.0 if how is execute_all else 4 * 6.0 + 2 * 7.0)
 
 
 def test_a_teacher_says_once_what_several_students_ask(jobs, monkeypatch):
@@ -100,7 +127,7 @@ def test_a_teacher_says_once_what_several_students_ask(jobs, monkeypatch):
 
     monkeypatch.setattr(TeacherModel, "forward", counted)
     together = next(companies([job.run for job in jobs]))
-    assert [each.levels["distillation"] for each in together] == ["none", "none", "trajectory", "trajectory"]
+    assert [each.levels["distillation"] for each in together] == DISTILLATIONS
     members = jobs[: len(together)]
     list(execute_all(members))
     assert len(asked) == members[0].run.spec["student"]["epochs"]
