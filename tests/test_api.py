@@ -10,10 +10,11 @@ import pytest
 
 import kdrun
 from kdrun.api import check_gradients
+from kdrun.engine.run import execute_all, execute_each
 from kdrun.errors import Interrupted, UsageError
 from kdrun.listener import Listener
 from kdrun.store.runs import Store
-from tests.tiny_results import RUNS, TINY
+from tests.tiny_results import RUNS, TINY, AtOnce, without_workers
 
 
 @pytest.fixture
@@ -147,3 +148,18 @@ def test_a_failed_run_is_told_and_tried_again(tiny, tmp_path, monkeypatch):
     assert failed["error"].str.contains("quantizer is float").all()
     assert results.exit_code == 1
     assert kdrun.run(study, results=tmp_path / "whole", workers=1).exit_code == 0
+
+
+@pytest.mark.parametrize(("timeout", "expected"), [(None, execute_all), (100.0, execute_each)])
+def test_runs_whose_time_is_limited_are_done_one_after_another(tiny, tmp_path, monkeypatch, timeout, expected):
+    """Only so each has the time that it may take."""
+    done, submit = [], AtOnce.submit
+
+    def watched(self, function, /, *arguments, **named):
+        done.append(function)
+        return submit(self, function, *arguments, **named)
+
+    monkeypatch.setattr(AtOnce, "submit", watched)
+    with without_workers():
+        kdrun.run(kdrun.load_study(tiny), tmp_path / "results", timeout=timeout)
+    assert {function for function in done if function in (execute_all, execute_each)} == {expected}

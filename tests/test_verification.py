@@ -17,8 +17,7 @@ import pytest
 from rich.console import Console
 
 import kdrun
-from kdrun.engine import run as engine_run
-from kdrun.engine.run import execute
+from kdrun.engine.train import Diverged, Trainer
 from kdrun.errors import Interrupted, UsageError
 from kdrun.listener import Listener, Work
 from kdrun.records import Outcome, Run
@@ -188,13 +187,14 @@ def test_another_status_is_found(stored: Path) -> None:
 
 def test_diverged_runs_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To diverge again is to be equal."""
+    step = Trainer._step
 
-    def diverge_at_times(run: Run, needed: tuple[Any, ...]) -> Outcome:
-        if run.levels.get("rate") == "1e-2":
-            return Outcome(run.run_id, "diverged", error="the loss of epoch 3 is nan")
-        return execute(run, needed)
+    def diverge_at_times(trainer: Trainer, *arguments: Any) -> Any:
+        if trainer.optimizer.lr == 1e-2:
+            raise Diverged("the loss of epoch 3 is nan")
+        return step(trainer, *arguments)
 
-    monkeypatch.setattr(engine_run, "execute", diverge_at_times)
+    monkeypatch.setattr(Trainer, "_step", diverge_at_times)
     found = verify(tiny_results(tmp_path), everything=True)
     assert found.equal
     assert Counter(item.now.status for item in found.runs) == {"done": 8, "diverged": 4}
@@ -255,10 +255,10 @@ def test_runs_that_cannot_be_done_any_more_are_no_equals(tmp_path: Path, monkeyp
     """Where a teacher fails now, its students are named as not done; the reason is shown."""
     folder = tiny_results(tmp_path, "keep=none")
 
-    def fail(run: Run, needed: tuple[Any, ...]) -> Outcome:
-        return Outcome(run.run_id, "failed", error="Traceback\nMemoryError: too much")
+    def fail(trainer: Trainer, *arguments: Any) -> Any:
+        raise MemoryError("too much")
 
-    monkeypatch.setattr(engine_run, "execute", fail)
+    monkeypatch.setattr(Trainer, "_step", fail)
     found = verify(folder, everything=True)
     teachers = {run.run_id for run in found.chosen if run.kind == "teacher"}
     assert differing(found).keys() == teachers

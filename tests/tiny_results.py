@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kdrun import api, verification
-from kdrun.engine.local import Engine
+from kdrun.engine.local import Engine, executing
 from kdrun.engine.workers import UNLIMITED, Limits
 from kdrun.study.load import load_study
 
@@ -45,7 +45,7 @@ class AtOnce(Executor):
 
 @contextmanager
 def in_this_process(workers: int, folder: Path | None = None, limits: Limits = UNLIMITED) -> Iterator[Engine]:
-    yield Engine(AtOnce(), lambda: workers)
+    yield Engine(AtOnce(), lambda: workers, executing(limits))
 
 
 @contextmanager

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any
+
+import numpy as np
 
 from kdrun.engine.objective import TeacherModel
 from kdrun.engine.sources import is_of_kdrun
@@ -40,101 +43,100 @@ def _company_of(run: Run) -> Hashable:
     return run.spec["seed"], run.replicate, run.needs, canonical(run.spec["task"])
 
 
-class Company:
-    """What runs that train in step share, made when the first of them asks for it.
+@dataclass
+class Ledger:
+    """Whose step it is, the number of the batch, and the seconds that it took to make what was then given to others.
 
-    `stepping` is whose step it is. `spared` are the seconds that it took to make what was then given to others: what a
-    run takes by itself is its own time and what it was spared.
+    What a run takes by itself is its own time and what it was spared.
     """
 
+    stepping: int = 0
+    batch: int = 0
+    spared: float = 0.0
+
+
+class Company:
+    """What runs that train in step share, made when the first of them asks for it."""
+
     def __init__(self) -> None:
-        self.stepping: Hashable = None
-        self.spared = 0.0
-        self._data: _SharedData | None = None
-        self._teachers: dict[str, _SharedTeacher] = {}
-        self._networks: dict[Hashable, Network] = {}
+        self.ledger = Ledger()
+        self._made: dict[Hashable, _Remembered] = {}
 
     def data(self, make: Callable[[], Data]) -> Data:
         """Training data."""
-        if self._data is None:
-            self._data = _SharedData(make(), self)
-        return self._data
+        data: Data = self._once("data", lambda: _SharedData(make(), self.ledger))
+        return data
 
     def teacher(self, run_id: str, make: Callable[[], TeacherModel]) -> TeacherModel:
         """The teacher that a run has trained."""
-        if run_id not in self._teachers:
-            self._teachers[run_id] = _SharedTeacher(make(), self)
-        return self._teachers[run_id]
+        teacher: TeacherModel = self._once(("teacher", run_id), lambda: _SharedTeacher(make(), self.ledger))
+        return teacher
 
     def network(self, kind: Hashable, make: Callable[[], Network]) -> Network:
         """The network of a kind: its working space is that of one step at a time."""
-        if kind not in self._networks:
-            self._networks[kind] = make()
-        return self._networks[kind]
+        network: Network = self._once(("network", kind), make)
+        return network
 
-    def forget(self) -> None:
-        """The batch changes: no teacher has said anything of it yet."""
-        for teacher in self._teachers.values():
-            teacher.forget()
+    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        if key in self._made:
+            return self._made[key].give()
+        made = self._made[key] = _Remembered(self.ledger)
+        return made.make(make)
 
 
 class _Remembered:
     """Something that one run had made, what that took, and who has it by now."""
 
-    def __init__(self, company: Company) -> None:
-        self._company, self._seconds, self._known_to = company, 0.0, set[Hashable]()
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._seconds, self._known_to = ledger, 0.0, set[int]()
         self.value: Any = None
 
     def make(self, make: Callable[..., Any], *arguments: Any) -> Any:
         """Make it anew, for whose step it is."""
         start = time.perf_counter()
         self.value = make(*arguments)
-        self._seconds, self._known_to = time.perf_counter() - start, {self._company.stepping}
+        self._seconds, self._known_to = time.perf_counter() - start, {self._ledger.stepping}
         return self.value
 
     def give(self) -> Any:
         """Give it to whose step it is, who is spared to make it."""
-        if self._company.stepping not in self._known_to:
-            self._known_to.add(self._company.stepping)
-            self._company.spared += self._seconds
+        if self._ledger.stepping not in self._known_to:
+            self._known_to.add(self._ledger.stepping)
+            self._ledger.spared += self._seconds
         return self.value
 
 
 class _SharedData:
     """Training data that remember the batch of the last step."""
 
-    def __init__(self, data: Data, company: Company) -> None:
-        self._data, self._company = data, company
-        self._step, self._last = -1, _Remembered(company)
+    def __init__(self, data: Data, ledger: Ledger) -> None:
+        self._data, self._ledger = data, ledger
+        self._step, self._last = -1, _Remembered(ledger)
 
     def batch(self, step: int) -> Batch:
         batch: Batch
         if step == self._step:
             batch = self._last.give()
         else:
-            self._company.forget()
+            self._ledger.batch += 1
             self._step, batch = step, self._last.make(self._data.batch, step)
         return batch
 
 
 class _SharedTeacher(TeacherModel):
-    """A teacher that remembers what it said last, until the batch changes."""
+    """A teacher that remembers what it said last, until there is another batch: its arrays may be the same."""
 
-    def __init__(self, teacher: TeacherModel, company: Company) -> None:
+    def __init__(self, teacher: TeacherModel, ledger: Ledger) -> None:
         super().__init__(teacher.network, teacher.weights)
-        self._said = _Remembered(company)
-        self.forget()
-
-    def forget(self) -> None:
-        """Compute anew whatever is asked next."""
-        self._asked: tuple[Array | None, frozenset[str]] = None, frozenset()
+        self._ledger, self._said = ledger, _Remembered(ledger)
+        self._batch, self._inputs, self._want = -1, np.empty(0), frozenset[str]()
 
     def forward(self, inputs: Array, want: frozenset[str]) -> Arrays:
         """Its outputs, which are not computed again where nothing else was asked meanwhile."""
-        last, wanted = self._asked
         outputs: Arrays
-        if inputs is last and want == wanted:
+        if inputs is self._inputs and want == self._want and self._ledger.batch == self._batch:
             outputs = self._said.give()
         else:
-            self._asked, outputs = (inputs, want), self._said.make(super().forward, inputs, want)
+            self._batch, self._inputs, self._want = self._ledger.batch, inputs, want
+            outputs = self._said.make(super().forward, inputs, want)
         return outputs

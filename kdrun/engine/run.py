@@ -88,7 +88,7 @@ def execute(run: Run, needed: tuple[Finished, ...]) -> Outcome:
 def _outcomes_of(jobs: Sequence[Job]) -> list[Outcome]:
     """Do runs in step, each at its own pace: one that ends or fails leaves the others to go on."""
     company = Company()
-    started = going = [_Started(job, company) for job in jobs]
+    started = going = [_Started(number, job, company) for number, job in enumerate(jobs)]
     while going:
         going = [run for run in going if run.goes_on()]
     return [replace(run.outcome, seconds=run.seconds) for run in started]
@@ -99,14 +99,14 @@ class _Started:
 
     outcome: Outcome
 
-    def __init__(self, job: Job, company: Company) -> None:
-        self.seconds, self._run_id, self._company = 0.0, job.run.run_id, company
+    def __init__(self, number: int, job: Job, company: Company) -> None:
+        self.seconds, self._number, self._run_id, self._ledger = 0.0, number, job.run.run_id, company.ledger
         self._making = _MAKERS[job.run.kind](job.run, job.needed, company)
 
     def goes_on(self) -> bool:
         """Take its next step. Whatever goes wrong inside becomes its outcome, never an exception."""
-        self._company.stepping = self
-        start = time.perf_counter() + self._company.spared
+        self._ledger.stepping = self._number
+        start = time.perf_counter() + self._ledger.spared
         try:
             next(self._making)
             return True
@@ -118,7 +118,7 @@ class _Started:
         except BaseException as error:
             self.outcome = Outcome(self._run_id, "failed", error=_what_went_wrong(error))
         finally:
-            self.seconds += time.perf_counter() + self._company.spared - start
+            self.seconds += time.perf_counter() + self._ledger.spared - start
         return False
 
 
@@ -132,6 +132,9 @@ def _judged(run_id: str, trained: _Trained) -> Outcome:
 
 def _what_went_wrong(error: BaseException) -> str:
     """The traceback, from where code of the user's own begins, and the end of what was printed."""
+    # Python does not let this one out of a generator, as which runs are done, but makes it the cause of another.
+    if isinstance(error.__cause__, StopIteration):
+        error = error.__cause__
     if isinstance(error, RunFailed):
         text = str(error)
     else:

@@ -2,7 +2,7 @@
 
 A run is released as soon as the runs that it needs are done; nothing else orders runs. Released runs go to the workers
 in batches of about a second. A worker that dies in a batch costs the run that it was in one retry, alone; a run that a
-second worker dies of has failed.
+second worker dies of has failed. Where it was in several runs at a time, they are done again one after another.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdrun.engine.company import companies
 from kdrun.engine.run import Finished, Job, execute_all, execute_each
 from kdrun.engine.workers import WorkerLost
 from kdrun.errors import KdrunError
 from kdrun.records import PRINTED, Outcome, Run
 
 Pair = tuple[Run, Outcome]
+Execute = Callable[[Sequence[Job]], Iterator[Outcome]]
 SECONDS_PER_BATCH = 1.0
 # Batches that wait behind those being done: a worker never waits for the coordinator.
 BATCHES_AHEAD = 2
@@ -116,12 +118,12 @@ class Coordinator:
         schedule: Schedule,
         slots: Callable[[], int],
         handed: Callable[[Sequence[Run]], None] = lambda runs: None,
-        execute: Callable[[Sequence[Job]], Iterator[Outcome]] = execute_all,
+        execute: Execute = execute_all,
     ) -> None:
         self._executor, self._schedule, self._slots, self._handed = executor, schedule, slots, handed
         self._execute = execute
         # What an executor makes of the iterator of outcomes is their list.
-        self._running: dict[Future[Any], list[Job]] = {}
+        self._running: dict[Future[Any], _Batch] = {}
         self._times, self._suspects = _Times(), set[str]()
         self._alone: deque[Job] = deque()
         self._again: deque[Job] = deque()
@@ -134,7 +136,7 @@ class Coordinator:
             if not self._running:
                 return
             done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=lambda item: self._running[item][0].run.run_id):
+            for future in sorted(done, key=lambda item: self._running[item].jobs[0].run.run_id):
                 self._given = self._ended(future)
                 del self._running[future]
                 for run, outcome in self._given:
@@ -153,19 +155,19 @@ class Coordinator:
             future.cancel()
         self._executor.shutdown(cancel_futures=True)
         running, self._running = self._running, {}
-        return self._given + [pair for future, jobs in running.items() for pair in _came(future, jobs)]
+        return self._given + [pair for future, batch in running.items() for pair in _came(future, batch.jobs)]
 
     def _hand_out(self) -> None:
         slots = self._slots()
         while len(self._running) < BATCHES_AHEAD * slots:
             execute = execute_each if self._again else self._execute
-            batch = self._batch(slots)
-            if not batch:
+            jobs = self._next_jobs(slots)
+            if not jobs:
                 return
-            self._handed([job.run for job in batch])
-            self._running[self._executor.submit(execute, batch)] = batch
+            self._handed([job.run for job in jobs])
+            self._running[self._executor.submit(execute, jobs)] = _Batch(jobs, execute)
 
-    def _batch(self, slots: int) -> list[Job]:
+    def _next_jobs(self, slots: int) -> list[Job]:
         """Runs for about a second; towards the end fewer, so that all workers end together."""
         if self._alone:
             return [self._alone.popleft()]
@@ -185,26 +187,43 @@ class Coordinator:
 
     def _ended(self, future: Future[Any]) -> list[Pair]:
         """What a batch came to. Where its worker was lost, what is left of it is tried again."""
-        jobs = self._running[future]
+        batch = self._running[future]
         try:
-            return [(job.run, outcome) for job, outcome in zip(jobs, future.result(), strict=True)]
+            return [(job.run, outcome) for job, outcome in zip(batch.jobs, future.result(), strict=True)]
         except WorkerLost as lost:
-            return self._after_loss(jobs, lost)
+            return self._after_loss(batch, lost)
 
-    def _after_loss(self, jobs: list[Job], lost: WorkerLost) -> list[Pair]:
+    def _after_loss(self, batch: _Batch, lost: WorkerLost) -> list[Pair]:
         if lost.reason == "start":
             raise KdrunError(_cannot_start(lost)) from None
         came = len(lost.items)
-        pairs = [(job.run, outcome) for job, outcome in zip(jobs, lost.items, strict=False)]
-        if came == len(jobs):
+        pairs = [(job.run, outcome) for job, outcome in zip(batch.jobs, lost.items, strict=False)]
+        if came == len(batch.jobs):
             return pairs
-        culprit, rest = jobs[came], jobs[came + 1 :]
+        if len(batch.begun(came)) > 1:
+            # Any of them may be why. One after another they will tell.
+            self._again.extendleft(reversed(batch.jobs[came:]))
+            return pairs
+        culprit, rest = batch.jobs[came], batch.jobs[came + 1 :]
         self._again.extendleft(reversed(rest))
         if lost.reason == "time" or culprit.run.run_id in self._suspects:
             return [*pairs, (culprit.run, _failure(culprit.run, lost))]
         self._suspects.add(culprit.run.run_id)
         self._alone.append(culprit)
         return pairs
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Jobs that a worker was handed, and the function that it does them with."""
+
+    jobs: list[Job]
+    execute: Execute
+
+    def begun(self, came: int) -> Sequence[Run]:
+        """The runs that a worker is doing when so many outcomes have come: one, or those that train in step."""
+        runs = [job.run for job in self.jobs[came:]]
+        return runs[:1] if self.execute is execute_each else next(companies(runs))
 
 
 def _came(future: Future[Any], jobs: Sequence[Job]) -> list[Pair]:

@@ -95,8 +95,8 @@ def _hash(path: Path) -> str:
 
 
 def is_of_kdrun(spec: Mapping[str, Any]) -> bool:
-    """Whether every class that a spec names is kdrun's own."""
-    return all(_package_of(kind) == "kdrun" for kind in _named(spec))
+    """Whether the task that a spec names is known here, and every class that it names is kdrun's own."""
+    return spec["task"]["name"] in tasks() and all(_package_of(kind) == "kdrun" for kind in _named(spec))
 
 
 def _from_elsewhere(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

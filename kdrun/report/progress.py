@@ -20,6 +20,8 @@ from kdrun.report.text import counted, plain, significant
 SECONDS_BETWEEN_LINES = 1.0
 REFRESHES_PER_SECOND = 4
 MOST_ROWS = 40
+# What the time left may be multiplied by: early on little is known.
+LEAST_OVERHEAD, MOST_OVERHEAD = 0.3, 3.0
 
 
 def _part(run: Run) -> tuple[str, str]:
@@ -57,10 +59,11 @@ class Pace:
         means = {part: sum(times) / len(times) for part, times in self.seconds.items()}
         usual = sum(means.values()) / len(means)
         estimate = sum(means.get(_part(run), usual) for run in self.left.values()) / self.work.workers
-        # Workers also start up, wait for teachers and write: what has passed so far says by how much.
+        # Workers also start up, wait for teachers and write, and runs in step take less than each by itself: what has
+        # passed so far says how much that is.
         spent = sum(sum(times) for times in self.seconds.values()) / self.work.workers
         overhead = (time.monotonic() - self.begun) / spent if spent else 1.0
-        return estimate * min(max(overhead, 1.0), 3.0)
+        return estimate * min(max(overhead, LEAST_OVERHEAD), MOST_OVERHEAD)
 
     def left_text(self) -> str:
         """Such as `1:05 left`."""

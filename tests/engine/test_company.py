@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +26,13 @@ from kdrun.store.digest import DigestRow
 from kdrun.study.load import load_study
 from kdrun.study.plan import plan
 from kdrun.tasks.one_step import _DrawnSignals
+from kdrun.tasks.sine import Sine
 
 pytestmark = pytest.mark.skipif(JIT_DISABLED, reason="bits are promised for compiled kernels")
 # Of the students of one replicate and width, in the order of the plan.
 DISTILLATIONS = ["none", "none", "trajectory", "trajectory"]
-STUDY = Path(__file__).parents[1] / "smoke.yaml"
+ROOT = Path(__file__).parents[2]
+STUDY = ROOT / "tests" / "smoke.yaml"
 
 
 def planned(*settings: str) -> list[Run]:
@@ -60,7 +64,7 @@ def test_in_step_every_run_comes_to_what_it_comes_to_alone(jobs):
 
 
 def test_a_run_that_ends_early_leaves_the_others_in_step(jobs, monkeypatch):
-    """Students with one gradient fail in their seventh step, in the midst of the others."""
+    """Students with one gradient fail in their eighth step, in the midst of the others."""
     alone, step = rows(list(execute_each(jobs))), Trainer._step
 
     def failing(self, batch, progress, series):
@@ -76,6 +80,57 @@ def test_a_run_that_ends_early_leaves_the_others_in_step(jobs, monkeypatch):
     assert all(
         row == own for row, own, each in zip(rows(outcomes), alone, outcomes, strict=True) if each.status == "done"
     )
+
+
+def test_nothing_of_a_company_outlives_it(jobs, monkeypatch):
+    """Networks and outcomes are let go of at once, not when Python next looks for cycles."""
+    alive = []
+
+    class Watched(Company):
+        def __init__(self) -> None:
+            super().__init__()
+            alive.append(weakref.ref(self))
+
+        def network(self, kind, make):
+            found = super().network(kind, make)
+            alive.append(weakref.ref(found))
+            return found
+
+    monkeypatch.setattr(run, "Company", Watched)
+    gc.disable()
+    try:
+        list(execute_all(jobs[:4]))
+        assert len(alive) == 5
+        assert [each() for each in alive] == [None] * 5
+    finally:
+        gc.enable()
+
+
+def test_hidden_values_are_rounded_for_those_alone_that_ask_for_it():
+    """Students of one width, half of them with activations on a grid: networks are shared by kind."""
+    jobs = students_and_their_teachers("factors.values={sets: student.activations, levels: [none, int8]}")
+    jobs.sort(key=lambda job: (job.run.replicate, job.run.needs))
+    outcomes = list(execute_all(jobs))
+    assert rows(outcomes) == rows(list(execute_each(jobs)))
+    values = [each.levels["values"] for each in next(companies([job.run for job in jobs]))]
+    assert set(values) == {"none", "int8"}
+
+
+MIXED = {
+    "temperature": ("student.epochs=4", "teacher.epochs=4", "teacher.accept={}"),
+    "valence": ("student.epochs=4", "teacher.epochs=4", "teacher.accept={}"),
+    "progressive": ("student.epochs=9", "teacher.epochs=4", "teacher.accept={}"),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_techniques_of_the_reference_studies_keep_their_bits_in_step(name):
+    """Perceptrons with soft targets and learned temperatures; gates, weightings, drawn batches; changing quantizers."""
+    runs = plan(load_study(ROOT / "experiments" / f"{name}.yaml", MIXED[name], 1)).runs
+    held = {each.run_id: Finished(each, execute(each, ())) for each in runs if each.kind == "teacher"}
+    jobs = [Job(each, tuple(held[need] for need in each.needs)) for each in runs if each.kind == "treatment"][:24]
+    assert any(len(group) > 1 for group in companies([job.run for job in jobs]))
+    assert rows(list(execute_all(jobs))) == rows(list(execute_each(jobs)))
 
 
 def test_a_run_with_fewer_steps_ends_before_the_others():
@@ -105,16 +160,21 @@ class Clock:
 
 @pytest.mark.parametrize("how", [execute_all, execute_each])
 def test_seconds_are_those_that_a_run_takes_by_itself(jobs, monkeypatch, how):
-    """A batch takes 5, the teacher 7, a step 1 second: in step or not, a student's time has all that it uses."""
+    """A batch takes 5, the teacher 7, a step 1 second, networks and data some: a student's time has what it uses."""
     clock = Clock(monkeypatch)
     clock.spend(_DrawnSignals, "batch", 5.0)
     clock.spend(TeacherModel, "forward", 7.0)
     clock.spend(Trainer, "_step", 1.0)
+    clock.spend(run._Setting, "network", 0.5)
+    clock.spend(Sine, "training_data", 0.25)
     epochs = jobs[0].run.spec["student"]["epochs"]
     assert [each.levels["distillation"] for each in next(companies([job.run for job in jobs]))] == DISTILLATIONS
-    assert [each.seconds for each in how(jobs[:4])] == [6.0 * epochs] * 2 + [13.0 * epochs] * 2
-    # In step, batches and the teacher were asked once for all.
-    assert clock.now == epochs * (5.0 + 7.0 + 4.0 if how is execute_all else 4 * 6.0 + 2 * 7.0)
+    # Networks of student and teacher, and the data.
+    start = 2 * 0.5 + 0.25
+    assert [each.seconds for each in how(jobs[:4])] == [start + 6.0 * epochs] * 2 + [start + 13.0 * epochs] * 2
+    # In step, all but the steps themselves was done once.
+    once, each = start + epochs * (5.0 + 7.0), epochs * 1.0
+    assert clock.now == (once + 4 * each if how is execute_all else 4 * (once + each) - 2 * epochs * 7.0)
 
 
 def test_a_teacher_says_once_what_several_students_ask(jobs, monkeypatch):
@@ -164,8 +224,31 @@ def test_other_data_make_another_company():
 def test_code_of_the_users_own_runs_alone(monkeypatch):
     one = next(each for each in planned() if each.kind == "treatment")
     assert len(list(companies([one, one]))) == 1
-    monkeypatch.setattr(company, "is_of_kdrun", lambda spec: False)
-    assert len(list(companies([one, one]))) == 2
+    monkeypatch.setattr(Smoothstep, "__module__", "elsewhere.levels")
+    steps = replace(one, spec={**one.spec, "student": {**one.spec["student"], "gradient": {"name": "smoothstep"}}})
+    assert len(list(companies([one, one]))) == 1
+    assert len(list(companies([steps, steps]))) == 2
+
+
+def test_a_task_that_is_not_known_here_fails_and_nothing_else():
+    """As on a machine of a cluster that lacks a package."""
+    jobs = [Job(each) for each in planned() if each.kind == "treatment"][:2]
+    lost = replace(jobs[0].run, spec={**jobs[0].run.spec, "task": {"name": "mytask"}})
+    outcomes = list(execute_all([Job(lost, jobs[0].needed), Job(lost, jobs[0].needed)]))
+    assert [each.status for each in outcomes] == ["failed", "failed"]
+    assert all("unknown task 'mytask'" in each.error for each in outcomes)
+
+
+def test_stop_iteration_of_the_users_code_is_told_as_it_is(monkeypatch):
+    def measure(self, *_):
+        return next(iter(()))
+
+    monkeypatch.setattr(Sine, "evaluate", measure)
+    (one,) = [each for each in planned() if each.kind == "teacher"][:1]
+    outcome = execute(one, ())
+    assert outcome.status == "failed"
+    assert outcome.error.rstrip().endswith("StopIteration")
+    assert "generator raised" not in outcome.error
 
 
 def test_where_time_is_limited_every_run_has_its_own():

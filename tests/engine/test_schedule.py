@@ -232,6 +232,54 @@ def test_what_a_lost_worker_left_is_done_run_by_run():
     assert {function for function in executor.functions if function is not execute_each} == {execute_all}
 
 
+def students(*names: str) -> list[Run]:
+    """Runs that train in step."""
+    spec = {"seed": 1, "task": {"name": "sine"}, "student": {}}
+    return [Run(run_id=name, kind="treatment", replicate=1, spec=spec) for name in names]
+
+
+class InStep(Immediately):
+    """As `execute_all` does runs that train in step: their outcomes come together, or not at all."""
+
+    def submit(self, function, /, *arguments, **keywords):
+        future = super().submit(function, *arguments, **keywords)
+        error = future.exception()
+        if function is execute_each or not isinstance(error, WorkerLost):
+            return future
+        again: Future = Future()
+        again.set_exception(WorkerLost(error.reason, error.text, error.printed))
+        return again
+
+
+@pytest.mark.parametrize("reason", ["died", "memory"])
+def test_of_runs_in_step_none_is_suspected_until_they_ran_alone(reason):
+    """One of five is why two workers are lost; the others are done, and each is told of as what it is."""
+    deadly = Deadly(reason, c=3)
+    executor = InStep(deadly)
+    found = outcomes_of(students("a", "b", "c", "d", "e"), executor)
+    assert {name for name, item in found.items() if item.status == "failed"} == {"c"}
+    assert found["c"].reason.startswith("its worker process was ended by SIGKILL, twice")
+    assert ["c"] in [[job.run.run_id for job in batch] for batch in executor.batches]
+    # The first time together, then one after another, then alone.
+    assert deadly.times == {"c": 0}
+
+
+def test_an_unlucky_worker_costs_runs_in_step_one_repetition():
+    """It was nobody's fault: all are done again, and are done."""
+    executor = InStep(Deadly(c=1))
+    found = outcomes_of(students("a", "b", "c", "d", "e"), executor)
+    assert {item.status for item in found.values()} == {"done"}
+    assert executor.functions[-1] is execute_each
+
+
+def test_how_a_batch_is_done_is_the_engines_to_say():
+    """Where time is limited, say."""
+    executor = Immediately()
+    coordinator = Coordinator(executor, Schedule([run("a")], {}, serves), lambda: 1, execute=execute_each)
+    assert list(coordinator.outcomes())
+    assert executor.functions == [execute_each]
+
+
 def test_a_run_that_takes_too_long_is_not_tried_again():
     """It would take too long again."""
     deadly = Deadly("time", r17=1)
