@@ -90,7 +90,7 @@ def test_the_code_as_it_is_passes(name):
     CHECKS[name]()
 
 
-# Each is a copy of the package that is compiled anew; the quick suite tries three of them.
+# Each is a copy of the package that is compiled anew; the quick suite tries one of them.
 QUICK = 1
 
 
