@@ -118,7 +118,9 @@ def repeat(engine: Engine, found: Results, listener: Listener) -> None:
     """Run replicate 1 again, in workers that have done other runs since, and store whether its bits are the same."""
     runs = list(found.plan.replicate(1))
     listener.repeating(len(runs))
-    coordinator = Coordinator(engine.executor, Schedule(runs, {}, _serves(found.study)), engine.slots)
+    coordinator = Coordinator(
+        engine.executor, Schedule(runs, {}, _serves(found.study)), engine.slots, execute=engine.execute
+    )
     again = [DigestRow.of(outcome) for pairs in coordinator.outcomes() for _, outcome in pairs]
     with Store.open(found.folder) as store:
         first = store.results_digest([run.run_id for run in runs])

@@ -97,7 +97,9 @@ def run_again(
     """
     with processes(min(workers, len(runs)), folder) as engine:
         look_at_code(engine.executor, task, runs, folder or Path.cwd())
-        coordinator = Coordinator(engine.executor, Schedule(runs, dict(held), may_serve), engine.slots)
+        coordinator = Coordinator(
+            engine.executor, Schedule(runs, dict(held), may_serve), engine.slots, execute=engine.execute
+        )
         for pairs in coordinator.outcomes():
             yield from pairs
 

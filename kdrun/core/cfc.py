@@ -340,6 +340,8 @@ def take_best_values(
 ):  # fmt: skip
     """Let some weights, one after another, take that of several values with the smallest loss; a tie keeps what is.
 
+    It gives the loss of what is left.
+
     Equation
         loss = (1/2TB) Σ_{t,b,o} (y − target)², in float64, in the order t, b, o
     Parameters
@@ -348,9 +350,6 @@ def take_best_values(
         changed: the one of w_rows and out_rows that holds the weights, at rows, columns int64 [N].
         x [T, B, D], target [T, B, O]. w_rows, b_row, decay, out_rows, b_out, grid: the network, as packed.
         operands [2B, S], gates [B, 2P], hidden [B, P], y [B, O]: working space of two steps.
-
-    Returns:
-        The loss of what is left.
     """
     count = x.shape[0] * x.shape[1]
     for i in range(taken.size):
@@ -364,7 +363,8 @@ def take_best_values(
             error = _squared_error_up_to(
                 bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, hidden, y
             )
-            if 0.5 * error / count < loss:
-                taken[i], weight, loss = v, values[v], 0.5 * error / count
+            tried = 0.5 * error / count
+            if tried < loss:
+                taken[i], weight, loss = v, values[v], tried
         changed[rows[i], columns[i]] = weight
     return loss
