@@ -151,7 +151,12 @@ def main(params, seed):
 
 def test_a_second_kdrun_on_a_folder_is_refused_and_a_stale_lock_is_not(tmp_path: Path) -> None:
     """The refusal names the process; what a killed one left is no lock."""
-    code = "import time\ndef main(params, seed):\n    time.sleep(0.5)\n    return {'score': 1.0}\n"
+    code = """
+import pathlib, time
+def main(params, seed):
+    while params["a"] == 2 and not pathlib.Path("go").exists(): time.sleep(0.02)
+    return {"score": 1.0}
+"""
     study = own_study(tmp_path, code, "a: {sets: task.params.a, levels: [1, 2]}", replicates=3)
     first = Command("factorial", study, "--results", tmp_path / "out")
     lock = tmp_path / "out" / ".own.lock"
@@ -164,6 +169,7 @@ def test_a_second_kdrun_on_a_folder_is_refused_and_a_stale_lock_is_not(tmp_path:
         time.sleep(0.02)
     first.kill_group()
     assert lock.exists()
+    (tmp_path / "go").touch()
     third = kdrun("factorial", study, "--results", tmp_path / "out")
     assert third.returncode == 0, third.stderr
     assert "under way when an earlier kdrun ended: missing, and done again" in third.stderr

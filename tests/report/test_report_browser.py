@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -204,7 +205,11 @@ def test_a_script_that_came_in_would_not_run(chromium: Any, page: Path) -> None:
     page.write_text(text, encoding="utf-8")
     chromium.get(page.as_uri())
     assert dialog(chromium) is None
-    assert any("Content Security Policy" in entry["message"] for entry in complaints(chromium))
+    # What the console says reaches the log a moment later.
+    ended, told = time.monotonic() + 10, []
+    while not told and time.monotonic() < ended:
+        told = [entry for entry in complaints(chromium) if "Content Security Policy" in entry["message"]]
+    assert told
 
 
 def test_without_scripts_the_tables_are_there(chromium: Any, page: Path) -> None:
