@@ -15,7 +15,7 @@ from kdrun.core.valence import (
     saliency,
     standard_scores,
 )
-from tests.core.comparing import unchanged
+from tests.core.comparing import too_slow_without_jit, unchanged
 from tests.naive import valence as naive
 
 
@@ -153,6 +153,7 @@ def test_the_effective_sample_size_is_that_of_plain_code(rng):
     assert effective_sample_size(np.array([1e-9, 5.0, 1e-9])) == pytest.approx(1.0)
 
 
+@too_slow_without_jit
 @pytest.mark.parametrize(("sharpness", "expected", "within"), [(1.0, 27.0, 1.0), (3.0, 4.3, 0.2), (6.0, 2.0, 0.1)])
 def test_sharp_weights_leave_few_of_64_normal_samples(sharpness, expected, within):
     """The mean effective sample size of batches of 64 normal saliencies is about 27, 4.3 and 2 at λ = 1, 3 and 6."""

@@ -61,6 +61,7 @@ def test_values_are_those_of_plain_loops(level, shape, temperature, masked, dtyp
     np.testing.assert_allclose(case.evaluate().value, expected, rtol=tolerance, atol=tolerance * (1 + temperature**2))
 
 
+@too_slow_without_jit
 @every_level
 @shapes
 @masks
@@ -480,6 +481,7 @@ def test_the_slope_of_forward_kl_by_the_temperature_is_that_of_its_formula(tempe
     assert case.evaluate().d_hyper["temperature"][0] == pytest.approx(expected, rel=1e-10)
 
 
+@too_slow_without_jit
 @divergences
 @shapes
 def test_gradients_by_the_teachers_logits_are_those_of_finite_differences(level, shape):

@@ -12,7 +12,7 @@ from kdrun.factors.distillation.trajectory import Trajectory
 from kdrun.factors.distillation.trajectory_decaying import TrajectoryDecaying
 from kdrun.tasks.discover import tasks
 from kdrun.tasks.losses import SquaredError
-from tests.core.comparing import assert_bits, assert_gradient, unchanged
+from tests.core.comparing import assert_bits, assert_gradient, too_slow_without_jit, unchanged
 from tests.factors.discovered import START, STREAM, context, draw, every_level
 from tests.naive import losses as naive
 
@@ -67,6 +67,7 @@ def test_values_are_finite_and_one_per_sample(level, dtype):
     assert np.isfinite(got).all()
 
 
+@too_slow_without_jit
 @every_term
 def test_gradients_are_those_of_finite_differences(level):
     """Gradients by every output, and by the term's own arrays, are numeric slopes of the mean of its values."""

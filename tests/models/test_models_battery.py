@@ -8,7 +8,7 @@ import pytest
 from kdrun.core.finite_differences import gradient_of, relative_error
 from kdrun.core.random import Stream
 from kdrun.models.discover import cells
-from tests.core.comparing import assert_bits, assert_gradient
+from tests.core.comparing import assert_bits, assert_gradient, too_slow_without_jit
 
 every_cell = pytest.mark.parametrize("cell", cells().values(), ids=cells())
 STEPS, BATCH, INPUTS, OUTPUTS = 4, 3, 2, 2
@@ -160,6 +160,7 @@ def test_two_networks_share_nothing(cell, dtype):
         assert_bits(array, before[name])
 
 
+@too_slow_without_jit
 @every_cell
 def test_gradients_are_those_of_finite_differences(cell):
     """Every element of every gradient is within 1e-6 of six-point differences, and every gradient is there."""

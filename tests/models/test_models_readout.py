@@ -9,7 +9,7 @@ from kdrun.core.finite_differences import gradient_of, relative_error
 from kdrun.core.random import Stream
 from kdrun.models.contract import Readout
 from kdrun.models.discover import cells
-from tests.core.comparing import assert_bits, assert_gradient, unchanged
+from tests.core.comparing import assert_bits, assert_gradient, too_slow_without_jit, unchanged
 
 HEADS = {"logits": 4, "valence": 1, "prediction": 2}
 STREAM = Stream(9, 0, "readout")
@@ -125,6 +125,7 @@ def test_a_head_is_the_same_whatever_else_is_wanted(cell, dtype):
         assert_bits(got[name], expected[name])
 
 
+@too_slow_without_jit
 @every_cell
 def test_gradients_through_all_heads_are_those_of_finite_differences(cell):
     """Every parameter's gradient is the numeric slope of the sum over heads."""
