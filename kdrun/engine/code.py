@@ -31,9 +31,8 @@ def look_at_code(executor: Executor, task: Task, runs: Sequence[Run], folder: Pa
             raise UsageError(f"{error}; nothing was run") from None
         except WorkerLost as error:
             printed = f"\n{error.printed}" if error.printed else ""
-            raise UsageError(
-                f"importing the code of the task ended a worker: {error.text}; nothing was run{printed}"
-            ) from None
+            what = "a worker could not start" if error.reason == "start" else "importing the code ended a worker"
+            raise UsageError(f"{what}: {error.text}; nothing was run{printed}") from None
 
 
 def missing_files(task: Task, specs: Iterable[Mapping[str, Any]], folder: Path) -> str | None:

@@ -46,9 +46,8 @@ def main(descriptor: int) -> None:
 
 
 def _work(connection: Connection) -> None:
-    folders, modules = connection.recv()
-    sys.path += [place for place in modules if place not in sys.path]
-    _import_what_runs_need()
+    folders = connection.recv()
+    _look_at_offers()
     _enter(folders)
     connection.send(("ready", None))
     while True:
@@ -61,13 +60,12 @@ def _let_go(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def _import_what_runs_need() -> None:
-    """So that the first run does not wait for it, and no file of the study's folder can stand before it.
+def _look_at_offers() -> None:
+    """Import tasks and levels of other packages before a file of the study's folder can stand before one of theirs.
 
-    Tasks and levels of other packages are then those that the other side has found. It has warned of what is left out;
-    what this side says of that before the first call is forgotten.
+    They are then those that the other side has found. It has warned of what is left out; what this side says of that
+    before the first call is forgotten.
     """
-    import kdrun.engine.run  # noqa: F401
     from kdrun.factors.discover import families, levels
     from kdrun.tasks.discover import tasks
 

@@ -1,7 +1,7 @@
 """Worker processes of this machine behind the interface of concurrent.futures.
 
-Each is a fresh interpreter in a process group of its own. One that dies costs the call that it was in and nothing else:
-another takes its place. What a call had given until then, item by item, is not lost.
+Each is a fresh copy of a process that has done nothing yet, in a process group of its own. One that dies costs the call
+that it was in and nothing else: another takes its place. What a call had given until then, item by item, is not lost.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ import fcntl
 import os
 import pickle
 import queue
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,27 +18,14 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from multiprocessing import Pipe
-from pathlib import Path
 from typing import Any, Literal
 
 from kdrun.engine import output
+from kdrun.engine.forked import ForkServer
 from kdrun.engine.memory import used_memory
 
 SECONDS_BETWEEN_LOOKS = 0.2
-SECONDS_TO_END = 1.0
 MOST_STARTS = 3
-# Libraries that the user's code calls would start a thread for each core in every worker.
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
-_ROOT = str(Path(__file__).parents[2])
-# -P: no file of the current folder stands before a module of Python's. -u: what is printed before a crash is not lost.
-_START = "import sys; sys.path.append(sys.argv[2]); from kdrun.engine.worker import main; main(int(sys.argv[1]))"
-
 Reason = Literal["start", "died", "time", "memory", "stopped"]
 
 
@@ -96,6 +80,9 @@ class Workers(Executor):
         self._folders, self._limits = tuple(folders), limits
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._is_stopped = False
+        # The last one lives; workers of those before may too.
+        self._servers: list[ForkServer] = []
+        self._servers_lock = threading.Lock()
         self._threads_each = max(1, core_count() // count)
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         for thread in self._threads:
@@ -117,6 +104,8 @@ class Workers(Executor):
         if wait:
             for thread in self._threads:
                 thread.join()
+            for server in self._servers:
+                server.end()
 
     def _work(self) -> None:
         """Serve calls with one worker at a time."""
@@ -125,31 +114,41 @@ class Workers(Executor):
             if self._is_stopped:
                 call.future.cancel()
             elif call.future.set_running_or_notify_cancel():
-                worker = self._serve(worker or self._started(), call)
+                worker = self._serve(worker, call)
         if worker is not None:
             worker.end()
 
     def _started(self) -> _Worker | None:
         """A fresh worker; None where the system gives none now."""
         try:
-            return _Worker(self._folders, self._threads_each)
+            return _Worker(self._living_server(), self._folders)
         except OSError:
             return None
+
+    def _living_server(self) -> ForkServer:
+        """What makes workers; a fresh one in place of one that is gone."""
+        with self._servers_lock:
+            if not self._servers or self._servers[-1].is_gone():
+                self._servers.append(ForkServer(self._threads_each))
+            return self._servers[-1]
 
     def _serve(self, worker: _Worker | None, call: _Call) -> _Worker | None:
         """Do one call. Returns the worker, or None where it is gone; one that does not start is replaced."""
         failure = WorkerLost("start", "the system allows no other process now")
         for _ in range(MOST_STARTS):
+            worker = worker or self._started()
             if worker is None:
-                break
+                continue
             try:
                 worker.start(lambda: self._is_stopped)
                 return self._do(worker, call)
             except WorkerLost as lost:
                 worker.end()
-                failure, worker = lost, None if lost.reason == "stopped" else self._started()
+                failure, worker = lost, None
+                if lost.reason == "stopped":
+                    break
         call.future.set_exception(failure)
-        return worker
+        return None
 
     def _do(self, worker: _Worker, call: _Call) -> _Worker | None:
         """Have a worker that has started do a call. Returns it, or None where it is gone."""
@@ -176,26 +175,23 @@ class _Call:
 class _Worker:
     """One process, and our side of the connection to it."""
 
-    def __init__(self, folders: Sequence[str], threads: int) -> None:
+    def __init__(self, server: ForkServer, folders: Sequence[str]) -> None:
         self.peak_memory = 0
         self._is_ready = False
-        self._connection, theirs = Pipe()
         self._next_look = 0.0
         self._output = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed by `end`)
         # Whoever writes writes at its end, also after it was emptied.
         fcntl.fcntl(self._output, fcntl.F_SETFL, os.O_APPEND)
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 (constant)
-                [sys.executable, "-P", "-u", "-c", _START, str(theirs.fileno()), _ROOT],
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=self._output,
-                pass_fds=[theirs.fileno()],
-                env={**dict.fromkeys(THREADS, str(threads)), **os.environ},
-                start_new_session=True,
-            )
+        self._connection, theirs = Pipe()
+        try:
+            with theirs:
+                self._process = server.fork(theirs.fileno(), self._output.fileno())
+        except OSError:
+            self._connection.close()
+            self._output.close()
+            raise
         with contextlib.suppress(OSError):
-            self._connection.send((folders, [place or str(Path.cwd()) for place in sys.path]))
+            self._connection.send(folders)
 
     def start(self, is_stopped: Callable[[], bool]) -> None:
         """Wait until it can do calls; `WorkerLost` where it does not come to that, or has died since its last one."""
@@ -205,9 +201,9 @@ class _Worker:
         except _Lost as lost:
             raise WorkerLost(lost.reason, lost.text) from None
         except (EOFError, OSError):
-            raise WorkerLost("start", self._how(), self._printed()) from None
-        if self._process.poll() is not None:
-            raise WorkerLost("start", self._how(), self._printed())
+            raise self._gone("start") from None
+        if self._process.has_ended():
+            raise self._gone("start")
         self._is_ready = True
 
     def do(self, call: _Call, limits: Limits, is_stopped: Callable[[], bool]) -> Any:
@@ -227,7 +223,7 @@ class _Worker:
         except _Lost as lost:
             raise WorkerLost(lost.reason, lost.text, self._printed(), items) from None
         except (EOFError, OSError):
-            raise WorkerLost("died", self._how(), self._printed(), items) from None
+            raise self._gone("died", items) from None
 
     def _next(self, limits: Limits, is_stopped: Callable[[], bool]) -> tuple[str, Any]:
         """The next message."""
@@ -257,7 +253,7 @@ class _Worker:
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
-        used = used_memory(self._process.pid)
+        used = used_memory(self._process.pid) if self._process.pid is not None else 0
         self.peak_memory = max(self.peak_memory, used)
         if most is not None and used > most:
             raise _Lost(
@@ -267,24 +263,13 @@ class _Worker:
     def _printed(self) -> str:
         return output.end_of(self._output.fileno())
 
-    def _how(self) -> str:
-        """How the process ended, or is ended now where only its connection is gone."""
-        try:
-            code = self._process.wait(SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            return "its worker process closed its connection"
-        if code >= 0:
-            return f"its worker process ended with exit code {code}"
-        name = signal.Signals(-code).name
-        memory = "; the system does so where memory is short" if name == "SIGKILL" else ""
-        return f"its worker process was ended by {name}{memory}"
+    def _gone(self, reason: Reason, items: Sequence[Any] = ()) -> WorkerLost:
+        return WorkerLost(reason, self._process.how(), self._printed() or self._process.printed_by_server(), items)
 
     def end(self) -> None:
         """End the process and all that it has started, whatever they do."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
         self._connection.close()
+        self._process.end()
         self._output.close()
 
 

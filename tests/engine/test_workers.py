@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kdrun.engine import forked
 from kdrun.engine.workers import Limits, WorkerLost, Workers, results_of
 from tests.engine import worker_calls as calls
 
@@ -57,6 +58,47 @@ def test_a_worker_that_dies_while_nothing_is_asked_of_it_costs_nothing(one: Work
     os.kill(pid, signal.SIGKILL)
     time.sleep(0.2)
     assert one.submit(calls.who).result()[0] != pid
+
+
+def test_a_dead_worker_leaves_no_program_behind(one: Workers) -> None:
+    """What it had started ends with it."""
+    with pytest.raises(WorkerLost) as lost:
+        one.submit(calls.start_program_and_die).result()
+    (child,) = lost.value.items
+    assert one.submit(calls.add, 1, 1).result() == 2
+    assert not _lives(child)
+
+
+def test_the_end_of_what_makes_workers_costs_nothing(one: Workers) -> None:
+    """A worker goes on without it, and where another is needed there is another server."""
+    server, pid = one.submit(calls.parent).result(), one.submit(calls.who).result()[0]
+    os.kill(server, signal.SIGKILL)
+    time.sleep(0.2)
+    assert one.submit(calls.add, 2, 3).result() == 5
+    with pytest.raises(WorkerLost, match="worker process") as lost:
+        one.submit(calls.die).result()
+    assert lost.value.reason == "died"
+    assert one.submit(calls.who).result()[0] != pid
+    assert one.submit(calls.parent).result() != server
+
+
+def test_where_the_system_allows_no_process_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server lives, and makes none."""
+    start = "import os\ndef refuse(): raise BlockingIOError\nos.fork = refuse\n"
+    monkeypatch.setattr("kdrun.engine.forked._START", start + forked._START.replace("; ", "\n"))
+    workers = Workers(1)
+    with pytest.raises(WorkerLost, match="the system allows no other process now") as lost:
+        workers.submit(calls.add, 1, 1).result()
+    assert lost.value.reason == "start"
+    workers.shutdown()
+
+
+def test_workers_draw_different_numbers_without_a_seed(one: Workers) -> None:
+    """Though they are copies of one process."""
+    first = one.submit(calls.draw).result()
+    with pytest.raises(WorkerLost):
+        one.submit(calls.die).result()
+    assert one.submit(calls.draw).result() != first
 
 
 def test_time_is_for_each_item() -> None:
@@ -117,7 +159,7 @@ def test_work_is_done_in_the_first_folder_and_imports_from_all(tmp_path: Path) -
 
 def test_a_worker_that_cannot_start_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """After three tries, with what it printed."""
-    monkeypatch.setattr("kdrun.engine.workers._START", "print('no such luck'); raise SystemExit(3)")
+    monkeypatch.setattr("kdrun.engine.forked._START", "print('no such luck'); raise SystemExit(3)")
     workers = Workers(1)
     with pytest.raises(WorkerLost, match="exit code 3") as lost:
         workers.submit(calls.add, 1, 1).result()

@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 
 def add(a: int, b: int) -> int:
     return a + b
@@ -65,6 +67,19 @@ def start_program_and_wait() -> Iterator[int]:
     program = subprocess.Popen(["sleep", "1000"])
     yield program.pid
     program.wait()
+
+
+def start_program_and_die() -> Iterator[int]:
+    yield subprocess.Popen(["sleep", "1000"]).pid
+    os._exit(1)
+
+
+def parent() -> int:
+    return os.getppid()
+
+
+def draw() -> float:
+    return float(np.random.random())  # noqa: NPY002
 
 
 def import_both(first: str, second: str) -> str:

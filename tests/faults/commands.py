@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -40,7 +41,13 @@ class Command:
 
     def workers(self) -> list[int]:
         """The worker processes that it has now."""
-        return [pid for pid in self._marked() if b"kdrun.engine.worker" in _read(pid, "cmdline")]
+        forked = [pid for pid in self._marked() if b"kdrun.engine.forkserver" in _read(pid, "cmdline")]
+        return [pid for pid in forked if _parent(pid) in forked]
+
+    def fork_servers(self) -> list[int]:
+        """The processes that make its workers."""
+        forked = [pid for pid in self._marked() if b"kdrun.engine.forkserver" in _read(pid, "cmdline")]
+        return [pid for pid in forked if _parent(pid) not in forked]
 
     def others(self) -> list[int]:
         """Every process that it has started and that lives."""
@@ -83,6 +90,11 @@ def _read(pid: int, name: str) -> bytes:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""
+
+
+def _parent(pid: int) -> int:
+    found = re.search(rb"\nPPid:\t(\d+)", _read(pid, "status"))
+    return int(found[1]) if found else 0
 
 
 def _is_zombie(pid: int) -> bool:

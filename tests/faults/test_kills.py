@@ -108,14 +108,14 @@ def test_a_study_killed_at_fifty_random_moments_has_the_same_digest(tmp_path: Pa
 
 
 def kill_workers(study: Path, results: Path, kills: int, seed: int) -> str:
-    """Kill single workers at random moments of a study. Returns its digest."""
+    """Kill single workers, or what makes them, at random moments of a study. Returns its digest."""
     moments, left = random.Random(seed), kills
     command = Command("factorial", study, "--results", results)
     while left and command.process.poll() is None:
         time.sleep(moments.uniform(0.05, 0.4))
         if workers := command.workers():
             try:
-                os.kill(moments.choice(workers), signal.SIGKILL)
+                os.kill(moments.choice(workers + command.fork_servers()), signal.SIGKILL)
             except ProcessLookupError:
                 continue
             left -= 1
