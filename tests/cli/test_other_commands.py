@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +18,7 @@ from kdrun import api
 from kdrun.cli import app
 from kdrun.records import GradientCheck
 from kdrun.study.load import load_study
+from kdrun.study.schema import json_schema
 from tests.cli.command import ROOT, kdrun
 
 COMMANDS = ("factorial", "plan", "gradcheck", "report", "compare", "show", "export", "list", "new", "schema")
@@ -259,8 +259,6 @@ def test_an_unknown_template_is_a_usage_error():
     assert (done.returncode, "sine" in done.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_schema_accepts_every_experiment(path):
-    """Editors that use it find nothing to complain about."""
-    schema = json.loads(kdrun("schema").stdout)
-    jsonschema.validate(load_study(path).resolved(), schema)
+def test_the_schema_is_printed():
+    """Editors read it from a file; what it accepts and refuses is looked at where it is made."""
+    assert json.loads(kdrun("schema").stdout) == json_schema()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import Field, model_validator
 
 import kdrun.tasks.discover
@@ -14,7 +15,7 @@ from kdrun.errors import StudyError
 from kdrun.factors import discover
 from kdrun.factors.contract import Family, Level
 from kdrun.study.load import load_study
-from kdrun.study.schema import Study
+from kdrun.study.schema import Study, json_schema
 from kdrun.tasks.contract import Task
 
 SINE = """\
@@ -153,3 +154,9 @@ def lonely(monkeypatch: pytest.MonkeyPatch) -> str:
         "schema: 1\nstudy: lonely\ntask: lonely\nfactors:\n  effort: {sets: task.effort, levels: [1, 2]}\n"
         "responses: [{name: joy, scale: linear, better: higher}]\n"
     )
+
+
+@pytest.fixture(scope="session")
+def editor() -> Draft202012Validator:
+    """What marks mistakes in an editor: the JSON Schema of a study."""
+    return Draft202012Validator(json_schema())

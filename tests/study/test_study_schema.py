@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator, ValidationError
 
 from kdrun.study.check import InvalidStudyError, read_study
 from kdrun.study.load import load_study, study_text
@@ -139,14 +140,16 @@ def test_plain_data_can_be_read_without_a_file() -> None:
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_the_json_schema_accepts_the_experiments(path: Path) -> None:
+def test_the_json_schema_accepts_the_experiments(editor: Draft202012Validator, path: Path) -> None:
     """An editor shows no error in a right study, as written and as resolved."""
-    jsonschema = pytest.importorskip("jsonschema")
-    schema = json_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
     study = load_study(path)
     for data in (yaml.load(path.read_text(), Loader=_loader()), study.resolved()):
-        jsonschema.validate(json.loads(json.dumps(data)), schema)
+        editor.validate(json.loads(json.dumps(data)))
+
+
+def test_the_json_schema_is_one() -> None:
+    """By the schema of schemas."""
+    Draft202012Validator.check_schema(json_schema())
 
 
 @pytest.mark.parametrize(
@@ -167,17 +170,18 @@ def test_the_json_schema_accepts_the_experiments(path: Path) -> None:
         (("replicates",), 0),
     ],
 )
-def test_the_json_schema_refuses_mistakes(load: Load, sine: str, path: tuple[str, ...], value: Any) -> None:
+def test_the_json_schema_refuses_mistakes(
+    editor: Draft202012Validator, load: Load, sine: str, path: tuple[str, ...], value: Any
+) -> None:
     """An editor marks them while they are typed."""
-    jsonschema = pytest.importorskip("jsonschema")
     data = json.loads(json.dumps(load(sine).resolved()))
-    jsonschema.validate(data, json_schema())
+    editor.validate(data)
     inner = data
     for key in path[:-1]:
         inner = inner[key]
     inner[path[-1]] = value
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(data, json_schema())
+    with pytest.raises(ValidationError):
+        editor.validate(data)
 
 
 def test_the_json_schema_offers_names_and_describes_parameters() -> None:
