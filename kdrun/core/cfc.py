@@ -169,24 +169,29 @@ def _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, hidd
             store(operands, (after + b, unit), state)
 
 
-@inlined
-def cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, hidden, y):
-    """Run the cell over a batch of sequences, from a state of zero, and read its states out.
+@kernel
+def network_forward(
+    x, w, b, tau, w_out, b_out, dt, grid, w_rows, b_row, out_rows, decay, operands, gates, hidden, y
+):  # fmt: skip
+    """Run the network over a batch of sequences, from a state of zero, and read its states out.
 
     Equation
         u_t = [h_{t−1}; x_t]      g_t = σ(b_g + u_t·W_g)      c_t = tanh(b_c + u_t·W_c)
         h_t = (1 − g_t)·decay·h_{t−1} + g_t·c_t      y_t = h_t·W_o + b_o
     Parameters
-        x [T, B, D]. w_rows [P+D, 2P], b_row [1, 2P], out_rows [O, P] as packed. decay [P]. b_out [O].
+        x [T, B, D]. w [D+H, 2H], b [2H], tau [H], w_out [H, O], b_out [O]: the contract's arrays. dt: of one step.
         grid: each h_t, which lies in (−1, 1), is rounded to a multiple of 1/grid as soon as it is there; 0: it is not.
+        w_rows [P+D, 2P], b_row [1, 2P], out_rows [O, P]: as `pack_weights` lays them out. decay [P].
         operands [(T+1)·B, S], S ≥ P+D: row t·B+b is u_t, so the first B rows of hidden units must be zero.
         gates [T·B, 2P]: g_t, then c_t. hidden [T·B, P]: h_t. y [T·B, O], or [0, O] where no output is wanted.
-        The last four are overwritten.
+        The last eight are overwritten.
     Saved for backward
-        operands, gates, hidden.
+        w_rows, out_rows, decay, operands, gates, hidden.
     Errors
         None are checked; shapes are the caller's.
     """
+    decay_forward(tau, dt, decay)
+    pack_weights(w, b, w_out, tau.size, w_rows, b_row, out_rows)
     steps, batch, inputs = x.shape
     _put_inputs(x.reshape(steps * batch, inputs), 0, steps * batch, operands, 0, decay.size)
     for t in range(steps):
@@ -246,10 +251,10 @@ def _step_gradients(dy, out_rows, dhidden, decay, operands, gates, carry, dgates
     store(db_row, (0, units + unit), sum_candidate)
 
 
-@inlined
-def cfc_backward(
-    dy, dhidden, w_back, decay, out_rows, operands, gates, hidden, carry, dgates,
-    dw_rows, db_row, ddecay, dout_rows, db_out,
+@kernel
+def network_backward(
+    dy, dhidden, tau, dt, w_rows, w_back, decay, out_rows, operands, gates, hidden, carry, dgates,
+    dw_rows, db_row, ddecay, dout_rows, dw, db, dtau, dw_out, db_out,
 ):  # fmt: skip
     """Gradients through time of one forward pass.
 
@@ -262,12 +267,15 @@ def cfc_backward(
         first; that of dW over blocks from the last, then over the rows of a block from the first.
     Parameters
         dy [T·B, O]: gradient of the loss by every output. dhidden [T·B, P]: by every h_t from what reads it beside the
-        readout and the next step. w_back [2P, P], decay [P], out_rows [O, P], operands [(T+1)·B, S], gates [T·B, 2P],
-        hidden [T·B, P]: of the forward pass. carry [B, P], dgates [`block_rows(B)`, 2P]: working space.
-        dw_rows [P+D, 2P], db_row [1, 2P], ddecay [P], dout_rows [O, P], db_out [O]: overwritten.
+        readout and the next step. tau [H], dt, w_rows [P+D, 2P], decay [P], out_rows [O, P], operands [(T+1)·B, S],
+        gates [T·B, 2P], hidden [T·B, P]: of the forward pass.
+        w_back [2P, P], carry [B, P], dgates [`block_rows(B)`, 2P], dw_rows [P+D, 2P], db_row [1, 2P], ddecay [P],
+        dout_rows [O, P]: working space.
+        dw [D+H, 2H], db [2H], dtau [H], dw_out [H, O], db_out [O]: overwritten.
     Source
         Derived in docs/derivations/cfc.md.
     """
+    transpose_weights(w_rows, w_back)
     batch, units = carry.shape
     carry[:], dw_rows[:], db_row[:], ddecay[:], dout_rows[:], db_out[:] = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     end = gates.shape[0]
@@ -285,29 +293,6 @@ def cfc_backward(
                 product_from_rows(dgates, first - start, batch, w_back, carry, carry, 0)
         add_outer_product(operands, start, dgates, rows, dw_rows)
         end = start
-
-
-@kernel
-def network_forward(
-    x, w, b, tau, w_out, b_out, dt, grid, w_rows, b_row, out_rows, decay, operands, gates, hidden, y
-):  # fmt: skip
-    """The whole forward pass in one call: decay, layout and cell; see there for equations and shapes."""
-    decay_forward(tau, dt, decay)
-    pack_weights(w, b, w_out, tau.size, w_rows, b_row, out_rows)
-    cfc_forward(x, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, hidden, y)
-
-
-@kernel
-def network_backward(
-    dy, dhidden, tau, dt, w_rows, w_back, decay, out_rows, operands, gates, hidden, carry, dgates,
-    dw_rows, db_row, ddecay, dout_rows, dw, db, dtau, dw_out, db_out,
-):  # fmt: skip
-    """The whole backward pass in one call: cell, decay and layout; see there for equations and shapes."""
-    transpose_weights(w_rows, w_back)
-    cfc_backward(
-        dy, dhidden, w_back, decay, out_rows, operands, gates, hidden, carry, dgates,
-        dw_rows, db_row, ddecay, dout_rows, db_out,
-    )  # fmt: skip
     decay_backward(tau, dt, decay, ddecay, dtau)
     unpack_gradients(dw_rows, db_row, dout_rows, tau.size, dw, db, dw_out)
 

@@ -9,16 +9,7 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 
-from kdrun.core.cfc import (
-    block_rows,
-    cfc_backward,
-    cfc_forward,
-    decay_backward,
-    decay_forward,
-    pack_weights,
-    transpose_weights,
-    unpack_gradients,
-)
+from kdrun.core.cfc import block_rows, network_backward, network_forward
 from kdrun.core.vector import width
 
 DT = 0.1
@@ -81,7 +72,7 @@ def random_slopes(sizes: Sizes, dtype: Any, seed: int = 7) -> tuple[Any, Any]:
 
 
 class KernelCell:
-    """A cell whose working space is its own, run by the kernels in the order in which a network calls them."""
+    """The kernels with working space of their own."""
 
     def __init__(self, sizes: Sizes, weights: dict[str, Any], dtype: Any) -> None:
         self.sizes, self.weights = sizes, weights
@@ -103,21 +94,11 @@ class KernelCell:
         self.y, self.carry = zeros(rows, sizes.outputs), zeros(sizes.batch, units)
         self.gradients = {name: np.full_like(array, np.nan) for name, array in weights.items()}
 
-    def pack(self) -> None:
-        """Lay the weights out for the kernels."""
-        weights = self.weights
-        decay_forward(weights["tau"], DT, self.decay)
-        pack_weights(
-            weights["w"], weights["b"], weights["w_out"], self.sizes.hidden,
-            self.w_rows, self.b_row, self.out_rows,
-        )  # fmt: skip
-
     def forward(self, x: Any) -> tuple[Any, Any]:
         """Outputs [T, B, O] and the hidden states [T, B, H] of the true units."""
-        self.pack()
-        cfc_forward(
-            x, self.w_rows, self.b_row, self.decay, self.out_rows, self.weights["b_out"], 0,
-            self.operands, self.gates, self.hidden, self.y,
+        network_forward(
+            x, *(self.weights[name] for name in ("w", "b", "tau", "w_out", "b_out")), DT, 0,
+            self.w_rows, self.b_row, self.out_rows, self.decay, self.operands, self.gates, self.hidden, self.y,
         )  # fmt: skip
         sizes = self.sizes
         y = self.y.reshape(sizes.steps, sizes.batch, sizes.outputs)
@@ -128,16 +109,12 @@ class KernelCell:
         """Gradients of every weight, in the layout of the weights, from those of the last forward pass."""
         sizes, gradients = self.sizes, self.gradients
         self.dhidden[:, : sizes.hidden] = dhidden.reshape(-1, sizes.hidden)
-        transpose_weights(self.w_rows, self.w_back)
-        cfc_backward(
-            dy.reshape(-1, sizes.outputs), self.dhidden, self.w_back, self.decay, self.out_rows,
-            self.operands, self.gates, self.hidden, self.carry, self.dgates,
-            self.dw_rows, self.db_row, self.ddecay, self.dout_rows, gradients["b_out"],
+        network_backward(
+            dy.reshape(-1, sizes.outputs), self.dhidden, self.weights["tau"], DT,
+            self.w_rows, self.w_back, self.decay, self.out_rows, self.operands, self.gates, self.hidden,
+            self.carry, self.dgates, self.dw_rows, self.db_row, self.ddecay, self.dout_rows,
+            *(gradients[name] for name in ("w", "b", "tau", "w_out", "b_out")),
         )  # fmt: skip
-        decay_backward(self.weights["tau"], DT, self.decay, self.ddecay, gradients["tau"])
-        unpack_gradients(
-            self.dw_rows, self.db_row, self.dout_rows, sizes.hidden, gradients["w"], gradients["b"], gradients["w_out"]
-        )
         return gradients
 
 

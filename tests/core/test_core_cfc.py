@@ -12,8 +12,6 @@ from kdrun.core.cfc import (
     block_rows,
     decay_backward,
     decay_forward,
-    pack_weights,
-    transpose_weights,
     unpack_gradients,
 )
 from kdrun.core.finite_differences import gradient_of, relative_error
@@ -295,8 +293,8 @@ def test_packed_rows_stand_where_the_docstring_says(sizes, dtype):
     """Hidden rows come first, then inputs; gate columns start at 0, candidate columns at P; the rest is zero."""
     weights = random_weights(sizes, dtype)
     cell = KernelCell(sizes, weights, dtype)
-    cell.pack()
-    transpose_weights(cell.w_rows, cell.w_back)
+    cell.forward(random_inputs(sizes, dtype))
+    cell.backward(*random_slopes(sizes, dtype))
     units, hidden, inputs = cell.units, sizes.hidden, sizes.inputs
     expected_rows, expected_b = np.zeros_like(cell.w_rows), np.zeros_like(cell.b_row)
     expected_back, expected_out = np.zeros_like(cell.w_back), np.zeros_like(cell.out_rows)
@@ -318,25 +316,11 @@ def test_unpacking_undoes_packing(sizes, dtype):
     """What was packed comes back bit for bit in the contract's layout."""
     weights = random_weights(sizes, dtype)
     cell = KernelCell(sizes, weights, dtype)
-    cell.pack()
+    cell.forward(random_inputs(sizes, dtype))
     got = {name: np.full_like(weights[name], np.nan) for name in ("w", "b", "w_out")}
     unpack_gradients(cell.w_rows, cell.b_row, cell.out_rows, sizes.hidden, got["w"], got["b"], got["w_out"])
     for name, array in got.items():
         assert_bits(array, weights[name])
-
-
-def test_packing_leaves_the_weights_alone(dtype):
-    """The contract's arrays are only read."""
-    sizes = SIZES[4]
-    weights = random_weights(sizes, dtype)
-    cell = KernelCell(sizes, weights, dtype)
-    unchanged(
-        weights,
-        lambda: pack_weights(
-            weights["w"], weights["b"], weights["w_out"], sizes.hidden,
-            cell.w_rows, cell.b_row, cell.out_rows,
-        ),
-    )  # fmt: skip
 
 
 def test_backward_in_float32_is_that_of_float64():
