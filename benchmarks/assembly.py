@@ -46,11 +46,20 @@ def assembly() -> Iterator[tuple[str, str]]:
 
 
 def loops(text: str) -> Iterator[Counter[str]]:
-    """What one iteration of each innermost loop consists of: a block that ends with a jump to its own label."""
-    for label, block in re.findall(r"^(\.LBB\w+):\n(.*?)(?=^\.LBB|\Z)", text, re.MULTILINE | re.DOTALL):
-        lines = [line.strip() for line in block.splitlines() if line.startswith("\t") and not line.startswith("\t.")]
-        if not any(re.match(rf"j\w+\s+{re.escape(label)}$", line) for line in lines):
+    """What one iteration of each innermost loop consists of: the blocks from a label to the last jump back to it."""
+    blocks = [
+        (label, [line.strip() for line in block.splitlines() if line.startswith("\t") and not line.startswith("\t.")])
+        for label, block in re.findall(r"^(\.LBB\w+):\n(.*?)(?=^\.LBB|\Z)", text, re.MULTILINE | re.DOTALL)
+    ]
+    place = {label: index for index, (label, _) in enumerate(blocks)}
+    targets = [
+        (re.fullmatch(r"j\w+\s+(\S+)", line), index) for index, (_, lines) in enumerate(blocks) for line in lines
+    ]
+    spans = {(place[jump[1]], index) for jump, index in targets if jump and place.get(jump[1], index + 1) <= index}
+    for first, last in sorted(spans):
+        if any((first, last) != other and first <= other[0] and other[1] <= last for other in spans):
             continue
+        lines = [line for _, block in blocks[first : last + 1] for line in block]
         found = Counter({kind: sum(bool(re.match(pattern, line)) for line in lines) for kind, pattern in KINDS.items()})
         if found["multiply-adds"] + found["divisions"] >= LEAST - 1:
             found["instructions"] = len(lines)
