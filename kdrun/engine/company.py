@@ -36,6 +36,15 @@ def companies(runs: Sequence[Run]) -> Iterator[list[Run]]:
             yield members
 
 
+def by_company(runs: Sequence[Run]) -> list[Run]:
+    """Runs in their order, but behind the first of each company its other members."""
+    first: dict[Hashable, int] = {}
+    places = [
+        index if key is None else first.setdefault(key, index) for index, key in enumerate(map(_company_of, runs))
+    ]
+    return [runs[index] for _, index in sorted(zip(places, range(len(runs)), strict=True))]
+
+
 def _company_of(run: Run) -> Hashable:
     """Equal for runs that see the same batches and teachers; None for one that has nothing to share."""
     if run.kind != "treatment" or "student" not in run.spec or not is_of_kdrun(run.spec):

@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdrun.engine.company import companies
+from kdrun.engine.company import by_company, companies
 from kdrun.engine.run import Finished, Job, execute_all, execute_each
 from kdrun.engine.workers import WorkerLost
 from kdrun.errors import KdrunError
@@ -45,6 +45,7 @@ class Schedule:
     _users: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.runs = by_company(self.runs)
         for index, run in enumerate(self.runs):
             lacking = [need for need in run.needs if need not in self.held]
             self._lacking[index] = len(lacking)
@@ -61,7 +62,7 @@ class Schedule:
         return len(self._ready)
 
     def next_ready(self) -> Run | None:
-        """The first run of the plan that can start now."""
+        """The first run that can start now: in the order of the plan, but those that train in step together."""
         return self.runs[heapq.heappop(self._ready)] if self._ready else None
 
     def needed_by(self, run: Run) -> tuple[Finished, ...]:

@@ -13,7 +13,7 @@ import pytest
 
 from kdrun.core.jit import JIT_DISABLED
 from kdrun.engine import company, run
-from kdrun.engine.company import MOST_TOGETHER, Company, companies
+from kdrun.engine.company import MOST_TOGETHER, Company, by_company, companies
 from kdrun.engine.local import executing
 from kdrun.engine.objective import TeacherModel
 from kdrun.engine.run import Finished, Job, execute, execute_all, execute_each
@@ -80,6 +80,16 @@ def test_a_run_that_ends_early_leaves_the_others_in_step(jobs, monkeypatch):
     assert all(
         row == own for row, own, each in zip(rows(outcomes), alone, outcomes, strict=True) if each.status == "done"
     )
+
+
+def test_members_of_a_company_come_behind_its_first_one():
+    """Where another factor than that of teachers varies slowest too; everything else keeps its place."""
+    runs = [each for each in planned() if each.replicate == 1]
+    teachers, students = ([each for each in runs if each.kind == kind] for kind in ("teacher", "treatment"))
+    assert [len(group) for group in companies(students)] == [4, 4]
+    mixed = [each for pair in zip(students[:4], students[4:], strict=True) for each in pair]
+    assert [len(group) for group in companies(mixed)] == [1] * 8
+    assert by_company([teachers[0], *mixed, teachers[1]]) == [teachers[0], *students, teachers[1]]
 
 
 def test_nothing_of_a_company_outlives_it(jobs, monkeypatch):

@@ -77,6 +77,15 @@ def test_runs_that_are_ready_keep_the_order_of_the_plan():
     assert order_of(runs, executor) == ["a", "c", "b", "d"]
 
 
+def test_runs_that_train_in_step_are_handed_out_together():
+    """Wherever they stand in the plan."""
+    students = [
+        Run(name, "treatment", replicate=1, spec={"seed": 1, "task": {"name": task}, "student": {}})
+        for name, task in (("a", "sine"), ("b", "copy"), ("c", "sine"), ("d", "copy"))
+    ]
+    assert order_of(students, Immediately()) == ["a", "c", "b", "d"]
+
+
 def test_a_run_is_handed_its_needs_in_the_order_in_which_it_names_them():
     """Two teachers keep their places whichever finishes first."""
     executor = Immediately()
