@@ -40,7 +40,8 @@ class ForkServer:
     def __init__(self, threads: int) -> None:
         self._output = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed by `end`)
         self._control, theirs = socket.socketpair()
-        places = [_ROOT, *(place or str(Path.cwd()) for place in sys.path)]
+        # Python itself passes over what else may stand there.
+        places = [_ROOT, *(place or str(Path.cwd()) for place in sys.path if isinstance(place, str))]
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (constant)
                 [sys.executable, "-P", "-u", "-c", _START, str(theirs.fileno()), json.dumps(places)],
@@ -93,7 +94,7 @@ class Forked:
     def __init__(self, server: ForkServer, status: int) -> None:
         self._server, self._status = server, status
         self._words: list[int] = []
-        self._is_told = False
+        self._is_all = False
 
     @property
     def pid(self) -> int | None:
@@ -102,23 +103,19 @@ class Forked:
         return self._words[0] if self._words else None
 
     def has_ended(self) -> bool:
-        """Whether it lives no more, as far as anybody knows."""
+        """Whether it lives no more, or nobody is left who would tell."""
         self._listen(0)
-        return self._is_told
+        return self._is_all
 
     def how(self) -> str:
         """How the process ended, or is ended now where only its connection is gone."""
         self._listen(SECONDS_TO_END)
-        if not self._is_told:
+        if not self._is_all:
             return "its worker process closed its connection"
-        code = self._words[1] if len(self._words) > 1 else self._server.exit_code(SECONDS_TO_END)
-        if code is None:
-            return "the system allows no other process now"
-        if code >= 0:
-            return f"its worker process ended with exit code {code}"
-        name = signal.Signals(-code).name
-        memory = "; the system does so where memory is short" if name == "SIGKILL" else ""
-        return f"its worker process was ended by {name}{memory}"
+        if len(self._words) == 1:
+            return "its worker process ended, and so did the one that would tell how"
+        code = self._words[1] if self._words else self._server.exit_code(SECONDS_TO_END)
+        return "the system allows no other process now" if code is None else _end_with_code(code)
 
     def printed_by_server(self) -> str:
         """What the server has printed, where it is gone too."""
@@ -126,7 +123,7 @@ class Forked:
 
     def end(self) -> None:
         """End it with all that it has started, and hear no more of it."""
-        if (pid := self.pid) is not None and not self._is_told:
+        if (pid := self.pid) is not None and len(self._words) == 1:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
             self._listen(SECONDS_TO_END)
@@ -135,8 +132,20 @@ class Forked:
     def _listen(self, seconds: float) -> None:
         """Take in what is told within so many seconds, up to how the process ended."""
         end = time.monotonic() + seconds
-        while not self._is_told and wait([self._status], max(0.0, end - time.monotonic())):
+        while not self._is_all and wait([self._status], max(0.0, end - time.monotonic())):
             word = os.read(self._status, WORD.size)
             if word:
                 self._words.extend(WORD.unpack(word))
-            self._is_told = not word or len(self._words) > 1
+            self._is_all = not word or len(self._words) > 1
+
+
+def _end_with_code(code: int) -> str:
+    """How a worker process ended."""
+    if code >= 0:
+        return f"its worker process ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    memory = "; the system does so where memory is short" if name == "SIGKILL" else ""
+    return f"its worker process was ended by {name}{memory}"

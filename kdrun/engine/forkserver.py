@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import signal
 import socket
 import struct
@@ -16,12 +15,14 @@ import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
+from multiprocessing.connection import wait
 
 import numpy as np
 
 from kdrun.engine import worker
 
 WORD = struct.Struct("<q")
+DESCRIPTORS = 3
 
 
 def main(descriptor: int) -> None:
@@ -31,6 +32,8 @@ def main(descriptor: int) -> None:
     told as which process the worker lives, and at the end with which exit code it ended.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Whoever started it may have blocked the signal of children that end.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     control = socket.socket(fileno=descriptor)
     _warm_up()
     woken, wake = os.pipe()
@@ -39,16 +42,22 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     told: dict[int, int] = {}
     while True:
-        ready, _, _ = select.select([descriptor, woken], [], [])
+        ready = wait([descriptor, woken])
         if woken in ready:
-            os.read(woken, select.PIPE_BUF)
+            os.read(woken, WORD.size)
             _take_leave(told)
         if descriptor in ready:
-            message, descriptors, _, _ = socket.recv_fds(control, 1, 3)
+            message, descriptors, _, _ = socket.recv_fds(control, 1, DESCRIPTORS)
             if not message:
+                _end_all(told)
                 return
-            connection, printed, status = descriptors
-            _fork(connection, printed, status, told, [descriptor, woken, wake])
+            if len(descriptors) == DESCRIPTORS:
+                connection, printed, status = descriptors
+                _fork(connection, printed, status, told, [descriptor, woken, wake])
+            else:
+                # It may open no more: there will be no worker, and who asked for one is told by the end of the pipe.
+                for each in descriptors:
+                    os.close(each)
 
 
 def _warm_up() -> None:
@@ -104,6 +113,7 @@ def _become_worker(connection: int, printed: int, others: Iterable[int]) -> None
         os.dup2(printed, 1)
         os.dup2(printed, 2)
         os.close(printed)
+        os.set_inheritable(connection, False)
         # Code of the user's own that draws without a seed should not draw the same in every worker.
         np.random.seed()  # noqa: NPY002
         worker.main(connection)
@@ -127,3 +137,10 @@ def _take_leave(told: dict[int, int]) -> None:
         with suppress(OSError):
             os.write(status, WORD.pack(os.waitstatus_to_exitcode(code)))
         os.close(status)
+
+
+def _end_all(told: Iterable[int]) -> None:
+    """End all workers: kdrun is gone, and one in the midst of something would notice it late."""
+    for pid in told:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)

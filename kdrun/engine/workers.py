@@ -79,10 +79,10 @@ class Workers(Executor):
         self.peak_memory = 0
         self._folders, self._limits = tuple(folders), limits
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
-        self._is_stopped = False
+        self._is_closed = self._is_stopped = False
         # The last one lives; workers of those before may too.
         self._servers: list[ForkServer] = []
-        self._servers_lock = threading.Lock()
+        self._servers_lock, self._working = threading.Lock(), count
         self._threads_each = max(1, core_count() // count)
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         for thread in self._threads:
@@ -90,7 +90,7 @@ class Workers(Executor):
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
         """Have a worker call a function."""
-        if self._is_stopped:
+        if self._is_closed:
             raise RuntimeError("the workers are stopped")
         call = _Call(function, arguments, Future())
         self._calls.put(call)
@@ -98,25 +98,38 @@ class Workers(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers after all calls, or with `cancel_futures` at once: then calls end with `WorkerLost`."""
-        self._is_stopped = self._is_stopped or cancel_futures
+        self._is_closed, self._is_stopped = True, self._is_stopped or cancel_futures
         for _ in self._threads:
             self._calls.put(None)
         if wait:
             for thread in self._threads:
                 thread.join()
-            for server in self._servers:
-                server.end()
 
     def _work(self) -> None:
-        """Serve calls with one worker at a time."""
-        worker = self._started()
+        """Serve calls with one worker at a time. Whatever happens, each call comes to an end."""
+        worker = None
+        with contextlib.suppress(Exception):
+            worker = self._started()
         while (call := self._calls.get()) is not None:
             if self._is_stopped:
                 call.future.cancel()
             elif call.future.set_running_or_notify_cancel():
-                worker = self._serve(worker, call)
+                try:
+                    worker = self._serve(worker, call)
+                except Exception as error:
+                    call.future.set_exception(error)
+                    worker = None
         if worker is not None:
             worker.end()
+        self._leave()
+
+    def _leave(self) -> None:
+        """The last to go ends what makes workers."""
+        with self._servers_lock:
+            self._working -= 1
+            if not self._working:
+                for server in self._servers:
+                    server.end()
 
     def _started(self) -> _Worker | None:
         """A fresh worker; None where the system gives none now."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,9 @@ import pytest
 from kdrun.engine import forked
 from kdrun.engine.workers import Limits, WorkerLost, Workers, results_of
 from tests.engine import worker_calls as calls
+
+# More than select.select takes.
+MANY = 1100
 
 
 @pytest.fixture
@@ -72,6 +77,7 @@ def test_a_dead_worker_leaves_no_program_behind(one: Workers) -> None:
 def test_the_end_of_what_makes_workers_costs_nothing(one: Workers) -> None:
     """A worker goes on without it, and where another is needed there is another server."""
     server, pid = one.submit(calls.parent).result(), one.submit(calls.who).result()[0]
+    assert server == one._servers[-1]._process.pid
     os.kill(server, signal.SIGKILL)
     time.sleep(0.2)
     assert one.submit(calls.add, 2, 3).result() == 5
@@ -80,6 +86,64 @@ def test_the_end_of_what_makes_workers_costs_nothing(one: Workers) -> None:
     assert lost.value.reason == "died"
     assert one.submit(calls.who).result()[0] != pid
     assert one.submit(calls.parent).result() != server
+
+
+def test_a_worker_whose_maker_is_gone_is_ended_all_the_same() -> None:
+    """Also where it is in the midst of something that lets no other thread of it run."""
+    workers = Workers(1, limits=Limits(seconds=1.0))
+    pid = workers.submit(calls.who).result()[0]
+    os.kill(workers._servers[-1]._process.pid, signal.SIGKILL)
+    with pytest.raises(WorkerLost, match="longer than 1 s"):
+        workers.submit(calls.hold_python_for, 30).result()
+    workers.shutdown()
+    assert not _lives(pid)
+
+
+def test_how_a_worker_ended_is_not_told_by_how_its_maker_did(one: Workers) -> None:
+    """Memory is not short because somebody has killed the server."""
+    one.submit(calls.who).result()
+    os.kill(one._servers[-1]._process.pid, signal.SIGKILL)
+    with pytest.raises(WorkerLost, match="so did the one that would tell how"):
+        one.submit(calls.die_after, 0, signal.SIGTERM).result()
+
+
+def test_a_signal_without_a_name_is_told_too(one: Workers) -> None:
+    """And the next call is done."""
+    with pytest.raises(WorkerLost, match=f"ended by signal {signal.SIGRTMIN + 1}"):
+        one.submit(calls.die_after, 0, signal.SIGRTMIN + 1).result()
+    assert one.submit(calls.add, 2, 3).result() == 5
+
+
+def test_odd_surroundings_keep_no_worker_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many open files, and an entry of the path that is no text."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2 * MANY:
+        pytest.skip(f"no more than {hard} files may be open")
+    monkeypatch.setattr(sys, "path", [*sys.path, Path("/nowhere")])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * MANY, hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(MANY)]
+    try:
+        workers = Workers(1)
+        assert workers.submit(calls.add, 2, 3).result() == 5
+        workers.shutdown()
+    finally:
+        for each in files:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_what_is_shut_down_takes_no_calls_and_leaves_nothing() -> None:
+    """Also where nobody waits for it."""
+    workers = Workers(2)
+    call = workers.submit(calls.who)
+    workers.shutdown(wait=False)
+    with pytest.raises(RuntimeError, match="stopped"):
+        workers.submit(calls.add, 1, 1)
+    pid = call.result()[0]
+    for thread in workers._threads:
+        thread.join()
+    assert not _lives(pid)
+    assert [server.is_gone() for server in workers._servers] == [True]
 
 
 def test_where_the_system_allows_no_process_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

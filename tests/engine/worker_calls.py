@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import subprocess
@@ -72,6 +73,10 @@ def start_program_and_wait() -> Iterator[int]:
 def start_program_and_die() -> Iterator[int]:
     yield subprocess.Popen(["sleep", "1000"]).pid
     os._exit(1)
+
+
+def hold_python_for(seconds: int) -> None:
+    ctypes.PyDLL(None).sleep(seconds)
 
 
 def parent() -> int:
