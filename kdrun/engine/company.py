@@ -42,7 +42,7 @@ def by_company(runs: Sequence[Run]) -> list[Run]:
     places = [
         index if key is None else first.setdefault(key, index) for index, key in enumerate(map(_company_of, runs))
     ]
-    return [runs[index] for _, index in sorted(zip(places, range(len(runs)), strict=True))]
+    return [runs[index] for index in sorted(range(len(runs)), key=places.__getitem__)]
 
 
 def _company_of(run: Run) -> Hashable:

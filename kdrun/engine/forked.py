@@ -115,7 +115,7 @@ class Forked:
         if len(self._words) == 1:
             return "its worker process ended, and so did the one that would tell how"
         code = self._words[1] if self._words else self._server.exit_code(SECONDS_TO_END)
-        return "the system allows no other process now" if code is None else _end_with_code(code)
+        return "the system allows no other process now" if code is None else _how_by_code(code)
 
     def printed_by_server(self) -> str:
         """What the server has printed, where it is gone too."""
@@ -139,7 +139,7 @@ class Forked:
             self._is_all = not word or len(self._words) > 1
 
 
-def _end_with_code(code: int) -> str:
+def _how_by_code(code: int) -> str:
     """How a worker process ended."""
     if code >= 0:
         return f"its worker process ended with exit code {code}"

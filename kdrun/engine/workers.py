@@ -26,6 +26,7 @@ from kdrun.engine.memory import used_memory
 
 SECONDS_BETWEEN_LOOKS = 0.2
 MOST_STARTS = 3
+
 Reason = Literal["start", "died", "time", "memory", "stopped"]
 
 

@@ -41,13 +41,17 @@ class Command:
 
     def workers(self) -> list[int]:
         """The worker processes that it has now."""
-        forked = [pid for pid in self._marked() if b"kdrun.engine.forkserver" in _read(pid, "cmdline")]
+        forked = self._forked()
         return [pid for pid in forked if _parent(pid) in forked]
 
     def fork_servers(self) -> list[int]:
         """The processes that make its workers."""
-        forked = [pid for pid in self._marked() if b"kdrun.engine.forkserver" in _read(pid, "cmdline")]
+        forked = self._forked()
         return [pid for pid in forked if _parent(pid) not in forked]
+
+    def _forked(self) -> list[int]:
+        """Fork servers, and the workers that are copies of them."""
+        return [pid for pid in self._marked() if b"kdrun.engine.forkserver" in _read(pid, "cmdline")]
 
     def others(self) -> list[int]:
         """Every process that it has started and that lives."""
