@@ -187,14 +187,14 @@ def test_another_status_is_found(stored: Path) -> None:
 
 def test_diverged_runs_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To diverge again is to be equal."""
-    step = Trainer._step
+    evaluate = Trainer._evaluate
 
     def diverge_at_times(trainer: Trainer, *arguments: Any) -> Any:
         if trainer.optimizer.lr == 1e-2:
             raise Diverged("the loss of epoch 3 is nan")
-        return step(trainer, *arguments)
+        return evaluate(trainer, *arguments)
 
-    monkeypatch.setattr(Trainer, "_step", diverge_at_times)
+    monkeypatch.setattr(Trainer, "_evaluate", diverge_at_times)
     found = verify(tiny_results(tmp_path), everything=True)
     assert found.equal
     assert Counter(item.now.status for item in found.runs) == {"done": 8, "diverged": 4}
@@ -258,7 +258,7 @@ def test_runs_that_cannot_be_done_any_more_are_no_equals(tmp_path: Path, monkeyp
     def fail(trainer: Trainer, *arguments: Any) -> Any:
         raise MemoryError("too much")
 
-    monkeypatch.setattr(Trainer, "_step", fail)
+    monkeypatch.setattr(Trainer, "_evaluate", fail)
     found = verify(folder, everything=True)
     teachers = {run.run_id for run in found.chosen if run.kind == "teacher"}
     assert differing(found).keys() == teachers

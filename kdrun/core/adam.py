@@ -1,19 +1,9 @@
-"""Adam, and the gradient norm that clipping needs, over flat buffers."""
+"""Adam, over flat buffers."""
 
 from __future__ import annotations
 
 from kdrun.core.jit import kernel
-from kdrun.core.vector import LANES, fma, load, splat_like, square_root, store, sum_lanes
-
-
-@kernel
-def squared_norm(gradient):
-    """Σ gradient², in 16 partial sums and one fixed tree. gradient: flat, length a multiple of 16. Returns a number."""
-    total = splat_like(0.0, gradient)
-    for i in range(0, gradient.size, LANES):
-        part = load(gradient, i)
-        total = fma(part, part, total)
-    return sum_lanes(total)
+from kdrun.core.vector import LANES, fma, load, splat_like, square_root, store
 
 
 @kernel

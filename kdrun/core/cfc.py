@@ -1,9 +1,10 @@
 """The closed-form continuous-time cell: forward and backward over a sequence, and the layout that both work in.
 
 The contract's parameters are `w` [D+H, 2H] (rows: inputs, then hidden units; columns: gate, then candidate), `b` [2H],
-`tau` [H], `w_out` [H, O], `b_out` [O]. Kernels work in rows of `width(H)` units, the next multiple of the vector width,
-so that no loop has a remainder; units beyond H have zero weights, stay zero, and have zero gradients. In what follows P
-is that width. docs/derivations/cfc.md derives the backward pass.
+`tau` [H], `w_out` [H, O], `b_out` [O]. S students may stand side by side in arrays that are S times as wide, `w`
+[D+H, S·2H] and so on; `place` says whose columns are meant. Kernels work in rows of `width(H)` units, the next multiple
+of the vector width, so that no loop has a remainder; units beyond H have zero weights, stay zero, and have zero
+gradients. In what follows P is that width. docs/derivations/cfc.md derives the backward pass.
 """
 
 from __future__ import annotations
@@ -61,11 +62,11 @@ def decay_backward(tau, dt, decay, ddecay, dtau):
 
 
 @inlined
-def pack_weights(w, b, w_out, hidden, w_rows, b_row, out_rows):
+def pack_weights(w, b, w_out, place, hidden, w_rows, b_row, out_rows):
     """Lay the contract's parameters out for the kernels.
 
     Parameters
-        w [D+H, 2H], b [2H], w_out [H, O]: the contract's arrays. hidden: H.
+        w [D+H, S·2H], b [S·2H], w_out [H, S·O]: the contract's arrays, of which those at `place` are meant. hidden: H.
         w_rows [P+D, 2P]: rows are hidden units, then inputs, the order of a step's operands. b_row [1, 2P].
         out_rows [O, P]: w_out transposed.
         The last three are overwritten inside the first H units; beyond them they must be zero and stay so.
@@ -75,15 +76,16 @@ def pack_weights(w, b, w_out, hidden, w_rows, b_row, out_rows):
     for side in range(2):
         for unit in range(0, hidden, LANES):
             count = min(LANES, hidden - unit)
-            source, target = side * hidden + unit, side * units + unit
+            source, target = (2 * place + side) * hidden + unit, side * units + unit
             for row in range(hidden):
                 store_part(w_rows, (row, target), load_part(w, (inputs + row, source), count), count)
             for row in range(inputs):
                 store_part(w_rows, (units + row, target), load_part(w, (row, source), count), count)
             store_part(b_row, (0, target), load_part(b, source, count), count)
-    for o in range(w_out.shape[1]):
+    outputs = out_rows.shape[0]
+    for o in range(outputs):
         for row in range(hidden):
-            out_rows[o, row] = w_out[row, o]
+            out_rows[o, row] = w_out[row, place * outputs + o]
 
 
 @inlined
@@ -95,37 +97,38 @@ def transpose_weights(w_rows, w_back):
 
 
 @inlined
-def unpack_gradients(dw_rows, db_row, dout_rows, hidden, dw, db, dw_out):
+def unpack_gradients(dw_rows, db_row, dout_rows, place, hidden, dw, db, dw_out):
     """Lay the kernels' gradients out as the contract's parameters: the inverse of `pack_weights`.
 
     Parameters
         dw_rows [P+D, 2P], db_row [1, 2P], dout_rows [O, P]. hidden: H.
-        dw [D+H, 2H], db [2H], dw_out [H, O]: overwritten.
+        dw [D+H, S·2H], db [S·2H], dw_out [H, S·O]: overwritten at `place`.
     """
     inputs = dw.shape[0] - hidden
     units = dout_rows.shape[1]
     for side in range(2):
         for unit in range(0, hidden, LANES):
             count = min(LANES, hidden - unit)
-            source, target = side * units + unit, side * hidden + unit
+            source, target = side * units + unit, (2 * place + side) * hidden + unit
             for row in range(hidden):
                 store_part(dw, (inputs + row, target), load_part(dw_rows, (row, source), count), count)
             for row in range(inputs):
                 store_part(dw, (row, target), load_part(dw_rows, (units + row, source), count), count)
             store_part(db, target, load_part(db_row, (0, source), count), count)
-    for o in range(dw_out.shape[1]):
+    outputs = dout_rows.shape[0]
+    for o in range(outputs):
         for row in range(hidden):
-            dw_out[row, o] = dout_rows[o, row]
+            dw_out[row, place * outputs + o] = dout_rows[o, row]
 
 
 @inlined
-def _read_out(hidden, out_rows, b_out, y):
-    """y = hidden·W_o + b_o: for each output 16 partial sums over the units, then one fixed tree."""
+def _read_out(states, out_rows, b_out, y):
+    """y = h·W_o + b_o: for each output 16 partial sums over the units, then one fixed tree."""
     for o in range(b_out.size):
         for row in range(y.shape[0]):
-            total = splat_like(0.0, hidden)
-            for unit in range(0, hidden.shape[1], LANES):
-                total = fma(load(hidden, (row, unit)), load(out_rows, (o, unit)), total)
+            total = splat_like(0.0, states)
+            for unit in range(0, states.shape[1], LANES):
+                total = fma(load(states, (row, unit)), load(out_rows, (o, unit)), total)
             y[row, o] = sum_lanes(total) + b_out[o]
 
 
@@ -147,10 +150,10 @@ def on_grid(v, grid):
 
 
 @inlined
-def _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, hidden, row):
-    """One step of a batch from its operands at row `first`: states go to `hidden`, and to the operands at `after`.
+def _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, states, row):
+    """One step of a batch from its operands at row `first`: states go to `states`, and to the operands at `after`.
 
-    `row` is where the batch begins in `gates` and `hidden`. States are rounded where `grid` is not 0.
+    `row` is where the batch begins in `gates` and `states`. States are rounded where `grid` is not 0.
     """
     units = decay.size
     one = splat_like(1.0, decay)
@@ -165,13 +168,13 @@ def _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, hidd
                 state = on_grid(state, grid)
             store(gates, (row + b, unit), gate)
             store(gates, (row + b, units + unit), candidate)
-            store(hidden, (row + b, unit), state)
+            store(states, (row + b, unit), state)
             store(operands, (after + b, unit), state)
 
 
 @kernel
 def network_forward(
-    x, w, b, tau, w_out, b_out, dt, grid, w_rows, b_row, out_rows, decay, operands, gates, hidden, y
+    x, w, b, tau, w_out, b_out, place, dt, grid, w_rows, b_row, out_rows, decay, operands, gates, states, y
 ):  # fmt: skip
     """Run the network over a batch of sequences, from a state of zero, and read its states out.
 
@@ -179,35 +182,37 @@ def network_forward(
         u_t = [h_{t−1}; x_t]      g_t = σ(b_g + u_t·W_g)      c_t = tanh(b_c + u_t·W_c)
         h_t = (1 − g_t)·decay·h_{t−1} + g_t·c_t      y_t = h_t·W_o + b_o
     Parameters
-        x [T, B, D]. w [D+H, 2H], b [2H], tau [H], w_out [H, O], b_out [O]: the contract's arrays. dt: of one step.
+        x [T, B, D]. w [D+H, S·2H], b [S·2H], tau [S·H], w_out [H, S·O], b_out [S·O]: the contract's arrays, of which
+        those at `place` are run. dt: of one step.
         grid: each h_t, which lies in (−1, 1), is rounded to a multiple of 1/grid as soon as it is there; 0: it is not.
         w_rows [P+D, 2P], b_row [1, 2P], out_rows [O, P]: as `pack_weights` lays them out. decay [P].
-        operands [(T+1)·B, S], S ≥ P+D: row t·B+b is u_t, so the first B rows of hidden units must be zero.
-        gates [T·B, 2P]: g_t, then c_t. hidden [T·B, P]: h_t. y [T·B, O], or [0, O] where no output is wanted.
+        operands [(T+1)·B, ≥ P+D]: row t·B+b is u_t, so the first B rows of hidden units must be zero.
+        gates [T·B, 2P]: g_t, then c_t. states [T·B, P]: h_t. y [T·B, O], or [0, O] where no output is wanted.
         The last eight are overwritten.
     Saved for backward
-        w_rows, out_rows, decay, operands, gates, hidden.
+        w_rows, out_rows, decay, operands, gates, states.
     Errors
         None are checked; shapes are the caller's.
     """
-    decay_forward(tau, dt, decay)
-    pack_weights(w, b, w_out, tau.size, w_rows, b_row, out_rows)
     steps, batch, inputs = x.shape
+    hidden, outputs = w.shape[0] - inputs, out_rows.shape[0]
+    decay_forward(tau[place * hidden : (place + 1) * hidden], dt, decay)
+    pack_weights(w, b, w_out, place, hidden, w_rows, b_row, out_rows)
     _put_inputs(x.reshape(steps * batch, inputs), 0, steps * batch, operands, 0, decay.size)
     for t in range(steps):
         first = t * batch
-        _step(operands, first, first + batch, batch, w_rows, b_row, decay, grid, gates, hidden, first)
-    _read_out(hidden, out_rows, b_out, y)
+        _step(operands, first, first + batch, batch, w_rows, b_row, decay, grid, gates, states, first)
+    _read_out(states, out_rows, b_out[place * outputs : (place + 1) * outputs], y)
 
 
 @inlined
-def _readout_gradients(dy, hidden, dout_rows, db_out, first, batch):
+def _readout_gradients(dy, states, dout_rows, db_out, first, batch):
     """What the steps of one time add to the gradients of the readout: dW_o += hᵀ·dy and db_o += Σ dy."""
     for o in range(dy.shape[1]):
-        for unit in range(0, hidden.shape[1], LANES):
+        for unit in range(0, states.shape[1], LANES):
             total = load(dout_rows, (o, unit))
             for row in range(first, first + batch):
-                total = fma(splat_like(dy[row, o], hidden), load(hidden, (row, unit)), total)
+                total = fma(splat_like(dy[row, o], states), load(states, (row, unit)), total)
             store(dout_rows, (o, unit), total)
         total = db_out[o]
         for row in range(first, first + batch):
@@ -225,10 +230,10 @@ def _slope_of_states(dy, out_rows, dhidden, row, unit):
 
 
 @inlined
-def _step_gradients(dy, out_rows, dhidden, decay, operands, gates, carry, dgates, db_row, ddecay, first, place, unit):
+def _step_gradients(dy, out_rows, dhidden, decay, operands, gates, carry, dgates, db_row, ddecay, first, at, unit):
     """The elementwise part of one step for sixteen units of the whole batch.
 
-    The batch begins with row `first` of the sequence, and with row `place` of `dgates`.
+    The batch begins with row `first` of the sequence, and with row `at` of `dgates`.
     """
     batch, units = carry.shape
     one, left = splat_like(1.0, decay), load(decay, unit)
@@ -241,8 +246,8 @@ def _step_gradients(dy, out_rows, dhidden, decay, operands, gates, carry, dgates
         closed = dstate * (one - gate)
         dgate = dstate * (candidate - left * before) * gate * (one - gate)
         dcandidate = dstate * gate * (one - candidate * candidate)
-        store(dgates, (place + b, unit), dgate)
-        store(dgates, (place + b, units + unit), dcandidate)
+        store(dgates, (at + b, unit), dgate)
+        store(dgates, (at + b, units + unit), dcandidate)
         store(carry, (b, unit), closed * left)
         sum_decay = fma(closed, before, sum_decay)
         sum_gate, sum_candidate = sum_gate + dgate, sum_candidate + dcandidate
@@ -253,7 +258,7 @@ def _step_gradients(dy, out_rows, dhidden, decay, operands, gates, carry, dgates
 
 @kernel
 def network_backward(
-    dy, dhidden, tau, dt, w_rows, w_back, decay, out_rows, operands, gates, hidden, carry, dgates,
+    dy, dhidden, tau, place, dt, w_rows, w_back, decay, out_rows, operands, gates, states, carry, dgates,
     dw_rows, db_row, ddecay, dout_rows, dw, db, dtau, dw_out, db_out,
 ):  # fmt: skip
     """Gradients through time of one forward pass.
@@ -267,23 +272,27 @@ def network_backward(
         first; that of dW over blocks from the last, then over the rows of a block from the first.
     Parameters
         dy [T·B, O]: gradient of the loss by every output. dhidden [T·B, P]: by every h_t from what reads it beside the
-        readout and the next step. tau [H], dt, w_rows [P+D, 2P], decay [P], out_rows [O, P], operands [(T+1)·B, S],
-        gates [T·B, 2P], hidden [T·B, P]: of the forward pass.
+        readout and the next step. tau [S·H], place, dt, w_rows [P+D, 2P], decay [P], out_rows [O, P],
+        operands [(T+1)·B, ≥ P+D], gates [T·B, 2P], states [T·B, P]: of the forward pass.
         w_back [2P, P], carry [B, P], dgates [`block_rows(B)`, 2P], dw_rows [P+D, 2P], db_row [1, 2P], ddecay [P],
         dout_rows [O, P]: working space.
-        dw [D+H, 2H], db [2H], dtau [H], dw_out [H, O], db_out [O]: overwritten.
+        dw [D+H, S·2H], db [S·2H], dtau [S·H], dw_out [H, S·O], db_out [S·O]: overwritten at `place`.
     Source
         Derived in docs/derivations/cfc.md.
     """
     transpose_weights(w_rows, w_back)
     batch, units = carry.shape
-    carry[:], dw_rows[:], db_row[:], ddecay[:], dout_rows[:], db_out[:] = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    hidden, outputs = dw.shape[0] - (dw_rows.shape[0] - units), dout_rows.shape[0]
+    first_unit = place * hidden
+    own_tau, own_dtau = tau[first_unit : first_unit + hidden], dtau[first_unit : first_unit + hidden]
+    own_db_out = db_out[place * outputs : (place + 1) * outputs]
+    carry[:], dw_rows[:], db_row[:], ddecay[:], dout_rows[:], own_db_out[:] = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     end = gates.shape[0]
     while end:
         rows = min(dgates.shape[0], end)
         start = end - rows
         for first in range(end - batch, start - 1, -batch):
-            _readout_gradients(dy, hidden, dout_rows, db_out, first, batch)
+            _readout_gradients(dy, states, dout_rows, own_db_out, first, batch)
             for unit in range(0, units, LANES):
                 _step_gradients(
                     dy, out_rows, dhidden, decay, operands, gates, carry, dgates, db_row, ddecay,
@@ -293,12 +302,12 @@ def network_backward(
                 product_from_rows(dgates, first - start, batch, w_back, carry, carry, 0)
         add_outer_product(operands, start, dgates, rows, dw_rows)
         end = start
-    decay_backward(tau, dt, decay, ddecay, dtau)
-    unpack_gradients(dw_rows, db_row, dout_rows, tau.size, dw, db, dw_out)
+    decay_backward(own_tau, dt, decay, ddecay, own_dtau)
+    unpack_gradients(dw_rows, db_row, dout_rows, place, hidden, dw, db, dw_out)
 
 
 @inlined
-def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, hidden, y):
+def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, states, y):
     """Σ (y − target)² over all steps, samples and outputs, in that order; infinity as soon as it exceeds `bound`."""
     steps, batch, inputs = x.shape
     rows, units = x.reshape(steps * batch, inputs), decay.size
@@ -307,8 +316,8 @@ def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out
     for t in range(steps):
         first = t % 2 * batch
         _put_inputs(rows, t * batch, batch, operands, first, units)
-        _step(operands, first, batch - first, batch, w_rows, b_row, decay, grid, gates, hidden, 0)
-        _read_out(hidden, out_rows, b_out, y)
+        _step(operands, first, batch - first, batch, w_rows, b_row, decay, grid, gates, states, 0)
+        _read_out(states, out_rows, b_out, y)
         for b in range(batch):
             for o in range(b_out.size):
                 error = np.float64(y[b, o]) - np.float64(target[t, b, o])
@@ -321,7 +330,7 @@ def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out
 @kernel
 def take_best_values(
     values, taken, loss, changed, rows, columns, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands,
-    gates, hidden, y,
+    gates, states, y,
 ):  # fmt: skip
     """Let some weights, one after another, take that of several values with the smallest loss; a tie keeps what is.
 
@@ -334,7 +343,7 @@ def take_best_values(
         loss: with the weights as they are, or more; what exceeds it is not computed to its end.
         changed: the one of w_rows and out_rows that holds the weights, at rows, columns int64 [N].
         x [T, B, D], target [T, B, O]. w_rows, b_row, decay, out_rows, b_out, grid: the network, as packed.
-        operands [2B, S], gates [B, 2P], hidden [B, P], y [B, O]: working space of two steps.
+        operands [2B, S], gates [B, 2P], states [B, P], y [B, O]: working space of two steps.
     """
     count = x.shape[0] * x.shape[1]
     for i in range(taken.size):
@@ -346,7 +355,7 @@ def take_best_values(
             # A little above the loss, so that rounding cannot hide a value that is better.
             bound = 2.0 * loss * count * (1.0 + 1e-12)
             error = _squared_error_up_to(
-                bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, hidden, y
+                bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, states, y
             )
             tried = 0.5 * error / count
             if tried < loss:

@@ -1,8 +1,8 @@
 """A dense layer: forward and backward over rows, in the layout that the products work in.
 
-The contract's parameters are `w` [I, U] (rows: inputs, columns: units) and `b` [U]. Kernels work in rows of P units,
-the next multiple of the vector width from U on; units beyond U have zero weights, stay zero under tanh, and have zero
-gradients.
+The contract's parameters are `w` [I, U] (rows: inputs, columns: units) and `b` [U]; they may be columns of wider
+arrays, [I, V] and [V], from column `first` on. Kernels work in rows of P units, the next multiple of the vector width
+from U on; units beyond U have zero weights, stay zero under tanh, and have zero gradients.
 """
 
 from __future__ import annotations
@@ -15,49 +15,48 @@ from kdrun.core.vector import LANES, load, load_part, splat_like, store, store_p
 
 
 @kernel
-def dense_forward(x, w, b, w_rows, b_row, out):
+def dense_forward(x, w, b, first, units, w_rows, b_row, out):
     """The linear part of a layer.
 
     Equation
-        out[n, u] = b[u] + Σ_i x[n, i]·w[i, u], i ascending, one fused multiply-add each
+        out[n, u] = b[first + u] + Σ_i x[n, i]·w[i, first + u], i ascending, one fused multiply-add each
     Parameters
-        x [N, S], S ≥ I: of each row the first I numbers. w [I, U], b [U]. w_rows [I, P], b_row [1, P]: w and b laid out
-        for the product; overwritten inside the first U columns, beyond them they must be zero. out [N, P], overwritten.
+        x [N, S], S ≥ I: of each row the first I numbers. w [I, V], b [V]. units: U.
+        w_rows [I, P], b_row [1, P]: w and b laid out for the product; overwritten inside the first U columns, beyond
+        them they must be zero. out [N, P], overwritten.
     Saved for backward
         x, w_rows.
     Errors
         None are checked; shapes are the caller's.
     """
-    units = b.size
     for column in range(0, units, LANES):
         count = min(LANES, units - column)
         for row in range(w.shape[0]):
-            store_part(w_rows, (row, column), load_part(w, (row, column), count), count)
-        store_part(b_row, (0, column), load_part(b, column, count), count)
+            store_part(w_rows, (row, column), load_part(w, (row, first + column), count), count)
+        store_part(b_row, (0, column), load_part(b, first + column, count), count)
     product_from_row(x, 0, x.shape[0], w_rows, b_row, out, 0)
 
 
 @kernel
-def dense_backward(x, dout, w_rows, dw_rows, dw, db):
+def dense_backward(x, dout, first, units, dw_rows, dw, db):
     """Gradients of a layer's parameters.
 
     Equation
-        dw[i, u] = Σ_n x[n, i]·dout[n, u]     db[u] = Σ_n dout[n, u], n ascending
+        dw[i, first + u] = Σ_n x[n, i]·dout[n, u]     db[first + u] = Σ_n dout[n, u], n ascending
     Parameters
-        x [N, S], dout [N, P]: as in the forward pass. w_rows [I, P]. dw_rows [I, P]: working space. dw [I, U], db [U]:
-        overwritten.
+        x [N, S], dout [N, P], first, units: as in the forward pass. dw_rows [I, P]: working space. dw [I, V], db [V]:
+        overwritten in U columns.
     """
-    units = db.size
     dw_rows[:] = 0.0
     add_outer_product(x, 0, dout, x.shape[0], dw_rows)
     for column in range(0, units, LANES):
         count = min(LANES, units - column)
         for row in range(dw.shape[0]):
-            store_part(dw, (row, column), load_part(dw_rows, (row, column), count), count)
+            store_part(dw, (row, first + column), load_part(dw_rows, (row, column), count), count)
         total = splat_like(0.0, dout)
         for row in range(dout.shape[0]):
             total = total + load(dout, (row, column))
-        store_part(db, column, total, count)
+        store_part(db, first + column, total, count)
 
 
 @kernel

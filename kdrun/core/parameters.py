@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kdrun.core.arrays import zeros
@@ -27,7 +28,7 @@ class ParameterSet(Mapping[str, Array]):
         for name, shape in self.shapes.items():
             starts[name] = length
             length += -(-math.prod(shape) // LANES) * LANES
-        self.flat = zeros(length, dtype)
+        self.flat, self._starts = zeros(length, dtype), starts
         self._views = {
             name: self.flat[starts[name] : starts[name] + math.prod(shape)].reshape(shape)
             for name, shape in self.shapes.items()
@@ -54,6 +55,16 @@ class ParameterSet(Mapping[str, Array]):
         """Copy values into the arrays of the same names."""
         for name, array in arrays.items():
             self._views[name][...] = array
+
+    def layout(self, students: int) -> Array:
+        """Where each array begins in `flat`, how many rows it has, and how many of its columns are one student's.
+
+        int64 [arrays, 3]; the columns are shared out among `students`, the others axes are rows.
+        """
+        rows = [
+            (self._starts[name], math.prod(shape[:-1]), shape[-1] // students) for name, shape in self.shapes.items()
+        ]
+        return np.array(rows, np.int64).reshape(-1, 3)
 
     @property
     def size(self) -> int:

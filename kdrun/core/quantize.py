@@ -222,8 +222,8 @@ def floor_inplace(scale):
 
 
 @kernel
-def multiply_into(a, b, out):
-    """out = a·b elementwise, for arrays [m, n] of one dtype; out may be a or b."""
+def multiply_columns_inplace(a, b, first, count):
+    """a ← a·b elementwise in `count` columns from `first` on, for arrays [m, n] of one dtype."""
     for row in range(a.shape[0]):
-        for column in range(a.shape[1]):
-            out[row, column] = a[row, column] * b[row, column]
+        for column in range(first, first + count):
+            a[row, column] *= b[row, column]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from kdrun.core.losses import mean_of
-from kdrun.core.parameters import ParameterSet
 from kdrun.core.random import Stream
 from kdrun.core.search import take_best_codes
 from kdrun.engine.quantized import QuantizedParameters
@@ -67,12 +66,3 @@ class Coded:
         codes[:, column] = taken - self.max_code
         self.quantized.weights[tensor][:, column] = values[taken]
         return loss
-
-
-def trained_arrays(latent: ParameterSet, quantized: QuantizedParameters | None) -> dict[str, Array]:
-    """What a finished run stores: latent parameters, and where weights are quantized their scales and codes (int8)."""
-    arrays = {name: latent[name].copy() for name in latent}
-    if quantized is not None:
-        arrays |= {name: array.copy() for name, array in quantized.stored.items()}
-        arrays |= {f"codes.{name}": quantized.codes[name].astype("int8") for name in quantized.tensors}
-    return arrays

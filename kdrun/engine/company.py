@@ -1,7 +1,8 @@
 """Runs that train in step: what their batches are, and what a teacher says of each, is computed once for all of them.
 
 Students of one replicate that learn from one teacher see the same batches, and their networks have the same sizes. Each
-takes a step in turn; what is shared changes no bit of any, only how often it is computed.
+takes a step in turn; what is shared changes no bit of any, only how often it is computed. Those that are quantized and
+updated alike stand side by side in a cohort.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from kdrun.engine.cohort import Cohort, Slopes
 from kdrun.engine.objective import TeacherModel
+from kdrun.engine.quantized import QuantizedParameters
+from kdrun.engine.recipe import Recipe
 from kdrun.engine.sources import is_of_kdrun
-from kdrun.factors.contract import Array, Arrays, Batch
+from kdrun.factors.contract import Array, Arrays, Batch, GradientShape, Optimizer, Progress
 from kdrun.models.contract import Network
 from kdrun.records import Run
 from kdrun.study.plain import canonical
@@ -54,9 +58,9 @@ def _company_of(run: Run) -> Hashable:
 
 @dataclass
 class Ledger:
-    """Whose step it is, the number of the batch, and the seconds that it took to make what was then given to others.
+    """Whose step it is, the number of the batch, and the seconds that count for runs beside those of the clock.
 
-    What a run takes by itself is its own time and what it was spared.
+    What one run made and others were given counts for each of them; what was done to all of them at once is shared out.
     """
 
     stepping: int = 0
@@ -70,6 +74,7 @@ class Company:
     def __init__(self) -> None:
         self.ledger = Ledger()
         self._made: dict[Hashable, _Remembered] = {}
+        self._standing: dict[Hashable, list[int]] = {}
 
     def data(self, make: Callable[[], Data]) -> Data:
         """Training data."""
@@ -85,6 +90,20 @@ class Company:
         """The network of a kind: its working space is that of one step at a time."""
         network: Network = self._once(("network", kind), make)
         return network
+
+    def place(self, kind: Hashable) -> int:
+        """A place beside the students of a kind, before any of them asks for their cohort."""
+        standing = self._standing.setdefault(kind, [])
+        standing.append(self.ledger.stepping)
+        return len(standing) - 1
+
+    def cohort(self, kind: Hashable, network: Network, recipe: Recipe) -> Cohort:
+        """Where the students of a kind keep their parameters."""
+        members, ledger = self._standing[kind], self.ledger
+        if len(members) == 1:
+            return Cohort(network, Cohort.room(network, 1), recipe)
+        cohort: Cohort = self._once(("cohort", kind), lambda: _SharedCohort(network, recipe, members, ledger))
+        return cohort
 
     def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         if key in self._made:
@@ -149,3 +168,58 @@ class _SharedTeacher(TeacherModel):
             self._batch, self._inputs, self._want = self._ledger.batch, inputs, want
             outputs = self._said.make(super().forward, inputs, want)
         return outputs
+
+
+class _SharedCohort(Cohort):
+    """A cohort in which the first student of a step has done for all what all are about to ask for.
+
+    What that takes is shared out equally, and what a shape of gradients takes to those that have it.
+    """
+
+    def __init__(self, network: Network, recipe: Recipe, members: Sequence[int], ledger: Ledger) -> None:
+        super().__init__(network, Cohort.room(network, len(members)), recipe, len(members))
+        self._members, self._preparing, self._updating = members, _Turn(ledger), _Turn(ledger)
+
+    def prepare(self, progress: Progress) -> None:
+        self._preparing.take(progress.step, self._members, Cohort.prepare, self, progress)
+
+    def start(self, optimizer: Optimizer) -> None:
+        if not self.groups:
+            super().start(optimizer)
+
+    def update(self, optimizer: Optimizer, lr: float, progress: Progress, penalties: Slopes) -> None:
+        self._updating.take(progress.step, self._members, Cohort.update, self, optimizer, lr, progress, penalties)
+
+    def shape_inplace(
+        self, quantized: QuantizedParameters, shape: GradientShape, places: Sequence[int], progress: Progress
+    ) -> None:
+        members = [self._members[place] for place in places]
+        self._updating.for_some(members, Cohort.shape_inplace, self, quantized, shape, places, progress)
+
+
+class _Turn:
+    """Something that is done once in every step, for all members; each has a share of what it takes."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._step, self._shares = ledger, -1, dict[int, float]()
+
+    def take(self, step: int, members: Sequence[int], do: Callable[..., None], *arguments: Any) -> None:
+        """Do it, where that was not done in this step."""
+        if step != self._step:
+            self._step, self._shares = step, dict.fromkeys(members, 0.0)
+            start = time.perf_counter()
+            do(*arguments)
+            seconds = time.perf_counter() - start
+            self._ledger.spared -= seconds
+            self._share_out(seconds - sum(self._shares.values()), members)
+        self._ledger.spared += self._shares[self._ledger.stepping]
+
+    def for_some(self, members: Sequence[int], do: Callable[..., None], *arguments: Any) -> None:
+        """Do a part of it that counts for some members alone."""
+        start = time.perf_counter()
+        do(*arguments)
+        self._share_out(time.perf_counter() - start, members)
+
+    def _share_out(self, seconds: float, members: Sequence[int]) -> None:
+        for member in members:
+            self._shares[member] += seconds / len(members)

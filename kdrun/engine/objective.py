@@ -15,6 +15,7 @@ import numpy as np
 from kdrun.core.losses import add_scaled, mean_of, scale_inplace, scale_samples_inplace
 from kdrun.core.parameters import ParameterSet
 from kdrun.core.random import Stream
+from kdrun.engine.cohort import Cohort, Slopes, kept
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import Recipe
 from kdrun.factors.contract import (
@@ -82,7 +83,10 @@ class Evaluation:
 
 
 class Objective:
-    """A network with its latent parameters, a task's loss and a recipe, for one dtype."""
+    """A network with its latent parameters, a task's loss and a recipe, for one dtype.
+
+    `cohort` holds the parameters, at `place`; without one the student is alone.
+    """
 
     def __init__(
         self,
@@ -92,11 +96,13 @@ class Objective:
         recipe: Recipe,
         teachers: tuple[TeacherModel, ...],
         stream: Callable[[str], Stream],
+        cohort: Cohort | None = None,
+        place: int = 0,
     ) -> None:
-        self.network, self.latent, self.recipe, self.teachers = network, latent, recipe, teachers
+        self.network, self.recipe, self.teachers = network, recipe, teachers
         self.network.grid = recipe.grid
-        self._latent_arrays = dict(latent)
-        self._quantize_by(recipe)
+        self.cohort, self.place = cohort or Cohort(network, latent, recipe), place
+        self.latent = self.cohort.join(place, latent, recipe.shape)
         self.terms: dict[str, Term] = {SUPERVISED: loss, **recipe.terms}
         self.own: dict[str, ParameterSet] = {}
         self.contexts: dict[str, Context] = {}
@@ -108,28 +114,14 @@ class Objective:
         if recipe.weighting is not None:
             self.teacher_want |= recipe.weighting.teacher_want
         self.gradients = self._zero_gradients()
-        self._latent_gradients = dict(self.gradients.latent)
         self._trains_own = any(len(own) for own in self.own.values())
 
-    def _quantize_by(self, recipe: Recipe) -> None:
-        """Let `weights` be what the network runs on under a recipe: quantized anew, or the latent arrays themselves.
-
-        `in_force` is what they come from while they are quantized; a quantizer may leave the network to its latent
-        weights until training ends.
-        """
-        self.quantized: QuantizedParameters | None = None
-        self.weights: Arrays = self._latent_arrays
-        if recipe.quantizer is not None and recipe.granularity is not None and recipe.quantizer.max_code:
-            self.quantized = QuantizedParameters(self.network, self.latent, recipe.quantizer, recipe.granularity)
-            self.weights = self.quantized.weights
-        self.in_force = self.quantized
-
     def _start_slots(self, stream: Callable[[str], Stream]) -> None:
-        dtype = self.latent.flat.dtype
+        dtype = self.network.dtype
         shapes = Shapes(
             student=self.network.outputs,
             teachers=tuple(teacher.network.outputs for teacher in self.teachers),
-            parameters=self.latent.shapes,
+            parameters={name: tensor.shape for name, tensor in self.network.tensors.items()},
             dtype=dtype,
         )
         start = Progress(0, 1)
@@ -147,36 +139,42 @@ class Objective:
             )
 
     def _zero_gradients(self) -> Gradients:
-        return Gradients(self.latent.like(), self._dscales(), {name: own.like() for name, own in self.own.items()})
+        own = {name: own.like() for name, own in self.own.items()}
+        return Gradients(self.cohort.gradient, self._dscales(), own)
 
     def _dscales(self) -> ParameterSet | None:
         return self.quantized.dtrained if self.quantized is not None else None
 
+    @property
+    def quantized(self) -> QuantizedParameters | None:
+        """The quantized view of the cohort's latent parameters."""
+        return self.cohort.quantized
+
+    @property
+    def in_force(self) -> QuantizedParameters | None:
+        """`quantized`, while networks run on it."""
+        return self.cohort.in_force
+
+    @property
+    def weights(self) -> Arrays:
+        """What the network runs on."""
+        return self.cohort.weights
+
     def forward(self, inputs: Array, want: frozenset[str]) -> Arrays:
         """Outputs of the network as it is now quantized."""
-        return self.network.forward(self.weights, inputs, want)
+        return self.network.forward(self.cohort.weights, inputs, want, self.place)
 
     def switch(self, recipe: Recipe) -> None:
         """Go on with another quantizer: new scales, measured from the latent weights."""
         self.recipe = recipe
-        self._quantize_by(recipe)
+        self.cohort.quantize_by(recipe)
         self.gradients.scales = self._dscales()
 
     def prepare(self, progress: Progress) -> None:
         """Tell every slot where training stands, and quantize."""
         for context in self.contexts.values():
             context.progress = progress
-        if self.quantized is not None:
-            self._run_on(self.quantized, progress)
-
-    def _run_on(self, quantized: QuantizedParameters, progress: Progress) -> None:
-        """Quantize, or let the network run on its latent weights, so that scales have no gradient."""
-        if quantized.quantizer.is_in_force(progress):
-            self.in_force, self.weights = quantized, quantized.weights
-            quantized.update()
-        else:
-            self.in_force, self.weights = None, self._latent_arrays
-            quantized.dtrained.flat.fill(0.0)
+        self.cohort.prepare(progress)
 
     def evaluate(self, batch: Batch, progress: Progress) -> Evaluation:
         """Value of the loss at the present weights; fills `gradients` with those of the weights that run and of `own`.
@@ -188,7 +186,8 @@ class Objective:
             self._own_gradients(found.results)
         d_outputs = _sum_outputs(found.results, found.weights)
         if self.recipe.credit is None:
-            self.network.backward(self.weights, batch.inputs, d_outputs, self._latent_gradients)
+            cohort = self.cohort
+            self.network.backward(cohort.weights, batch.inputs, d_outputs, cohort.gradient_arrays, self.place)
         else:
             self._assign_credit(self.recipe.credit, found.student, d_outputs, batch)
         return found
@@ -198,7 +197,7 @@ class Objective:
         return self._losses(batch, progress).value
 
     def _losses(self, batch: Batch, progress: Progress) -> Evaluation:
-        student = self.network.forward(self.weights, batch.inputs, self.want)
+        student = self.network.forward(self.cohort.weights, batch.inputs, self.want, self.place)
         teachers = self._run_teachers(batch) if self.teacher_want else ()
         hyper = self._hyper_values(teachers, batch) if self.recipe.hyper else NOTHING
         results = self._evaluate_terms(student, teachers, batch, progress, hyper)
@@ -223,17 +222,12 @@ class Objective:
 
     def finish(self, progress: Progress) -> float:
         """Slot 5 and penalties: gradients of latent parameters and scales. Returns the value of the penalties."""
-        if self.in_force is not None:
-            self.in_force.backward_inplace(self._latent_gradients, self.recipe.shape, progress)
-        if not self.recipe.penalties:
-            return 0.0
-        value, gradients = self.penalty()
-        for tensor, gradient in gradients:
-            self.gradients.latent[tensor][...] += gradient
+        value, slopes = self.penalty()
+        self.cohort.finish(progress, slopes)
         return value
 
-    def penalty(self) -> tuple[float, list[tuple[str, Array]]]:
-        """Value of all penalties, and their gradients by tensor."""
+    def penalty(self) -> tuple[float, Slopes]:
+        """Value of all penalties, and their gradients of latent parameters by tensor."""
         total = 0.0
         gradients: list[tuple[str, Array]] = []
         for name, penalty in self.recipe.penalties.items():
@@ -249,6 +243,11 @@ class Objective:
             entry.term.is_smooth(student, teachers, batch, self.contexts[name])
             for name, entry in evaluation.results.items()
         )
+
+    def kept(self) -> dict[str, Array]:
+        """What the run stores of its student."""
+        scales, codes = (self.quantized.stored, self.quantized.codes) if self.quantized is not None else ({}, {})
+        return kept(self.latent, self.cohort.own(scales, self.place), self.cohort.own(codes, self.place))
 
     def remember(self, evaluation: Evaluation, batch: Batch) -> None:
         """Let every slot remember the step that was evaluated last."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kdrun.core.parameters import ParameterSet
-from kdrun.core.quantize import multiply_into
+from kdrun.core.quantize import multiply_columns_inplace
 from kdrun.factors.contract import Array, Arrays, GradientShape, Granularity, Progress, Quantizer
 from kdrun.models.contract import Network
 
@@ -53,7 +53,7 @@ class QuantizedParameters:
         stored = self._stored_shapes(shapes)
         measured = {name: shape for name, shape in stored.items() if name.split(".")[0] in quantizer.measured_names}
         self.trained = ParameterSet({name: stored[name] for name in stored if name not in measured}, dtype)
-        self.dtrained = self.trained.like()
+        self.dtrained, self._trains = self.trained.like(), bool(self.trained)
         scales = {**self.trained, **ParameterSet(measured, dtype)}
         self.stored = {name: scales[name] for name in stored}
         self.weights: dict[str, Array] = {**latent, **effective}
@@ -171,17 +171,26 @@ class QuantizedParameters:
         tensor = self._tensors[name]
         return self.quantizer.unit(tensor.latent, tensor.columns)
 
-    def backward_inplace(self, gradient: Arrays, shape: GradientShape | None, progress: Progress) -> None:
-        """Gradients of the scales; then `gradient` of effective weights becomes that of the latent ones."""
+    def backward(self, gradient: Arrays) -> None:
+        """Gradients of the scales, from those of the effective weights."""
+        if not self._trains:
+            return
+        backward = self.quantizer.backward
         for name, tensor in self._tensors.items():
-            dlatent = gradient[name]
-            if tensor.dcolumns:
-                self.quantizer.backward(dlatent, tensor.latent, tensor.codes, tensor.columns, tensor.dcolumns)
-            if shape is not None and self._shaped(tensor, shape, progress):
-                multiply_into(dlatent, tensor.mask, dlatent)
+            backward(gradient[name], tensor.latent, tensor.codes, tensor.columns, tensor.dcolumns)
         for tensor in self._shared:
             for scale, dcolumns in tensor.dcolumns.items():
                 self.granularity.gather(dcolumns, tensor.dtrained[scale])
+
+    def shape_inplace(
+        self, gradient: Arrays, shape: GradientShape, progress: Progress, places: Sequence[int], students: int
+    ) -> None:
+        """Turn gradients of effective weights into those of latent ones, for some of the students side by side."""
+        for name, tensor in self._tensors.items():
+            if self._shaped(tensor, shape, progress):
+                columns = tensor.latent.shape[1] // students
+                for place in places:
+                    multiply_columns_inplace(gradient[name], tensor.mask, place * columns, columns)
 
     def project_inplace(self, progress: Progress) -> None:
         """Slot 7 of the quantizer."""

@@ -55,6 +55,17 @@ class Recipe:
         """What hidden values are rounded by; 0 for not at all."""
         return self.activations.grid if self.activations is not None else 0
 
+    @property
+    def may_stand_beside_others(self) -> bool:
+        """Whether a student's weights may be quantized and updated with those of others.
+
+        Not where a slot looks at its latent weights or changes them by itself, or moves it to another step of training.
+        """
+        slots = (self.schedule, self.credit, self.curriculum, self.gate)
+        if any(slot is not None for slot in slots) or self.penalties or self.projections:
+            return False
+        return self.granularity is None or self.granularity.is_own
+
     @cached_property
     def slots(self) -> dict[str, Level]:
         """Every level that may have arrays of its own, by a name that is unique in the run."""

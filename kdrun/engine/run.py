@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -18,9 +18,10 @@ import numpy as np
 from kdrun.core.parameters import ParameterSet
 from kdrun.core.random import outside_seed
 from kdrun.engine import output
-from kdrun.engine.coded import Coded, trained_arrays
+from kdrun.engine.coded import Coded
+from kdrun.engine.cohort import kept
 from kdrun.engine.company import Company, companies
-from kdrun.engine.objective import Objective, TeacherModel
+from kdrun.engine.objective import Evaluation, Objective, TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import Recipe, recipe_of
 from kdrun.engine.train import Diverged, Series, Trainer
@@ -29,8 +30,8 @@ from kdrun.models.contract import Network
 from kdrun.records import PRINTED, History, Outcome, Run
 from kdrun.study.choice import LevelChoice, TaskChoice
 from kdrun.study.plain import canonical
-from kdrun.study.schema import Sections, Student, student_families
-from kdrun.tasks.contract import Data, ExternalTask, RunFailed, TrainingTask, streams_of
+from kdrun.study.schema import Sections, Student, Teacher, student_families
+from kdrun.tasks.contract import ExternalTask, RunFailed, TrainingTask, streams_of
 
 Responses = dict[str, float]
 DTYPE = np.dtype(np.float32)
@@ -101,7 +102,7 @@ class _Started:
 
     def __init__(self, number: int, job: Job, company: Company) -> None:
         self.seconds, self._number, self._run_id, self._ledger = 0.0, number, job.run.run_id, company.ledger
-        self._making = _MAKERS[job.run.kind](job.run, job.needed, company)
+        self._making = _maker_of(job.run)(job.run, job.needed, company)
 
     def goes_on(self) -> bool:
         """Take its next step. Whatever goes wrong inside becomes its outcome, never an exception."""
@@ -192,15 +193,17 @@ def _train_teacher(run: Run, needed: tuple[Finished, ...], company: Company) -> 
     network = setting.network()
     latent = network.initial_parameters(setting.stream("init"), DTYPE)
     objective = Objective(network, latent, setting.task.teacher_loss(), Recipe(), (), setting.stream)
-    data = setting.task.teacher_data(setting.stream, DTYPE)
-    return (yield from _train(setting, data, objective, teacher.optimizer, teacher.lr_schedule, teacher.epochs))
+    data, series = setting.task.teacher_data(setting.stream, DTYPE), Series.of(teacher.epochs)
+    last = yield from _trainer(objective, teacher).stepwise(data, teacher.epochs, series)
+    return _concluded(setting, objective, series, last)
 
 
-def _do_treatment(run: Run, needed: tuple[Finished, ...], company: Company) -> _Making:
+def _measure(run: Run, needed: tuple[Finished, ...], company: Company) -> _Making:
+    # It is one step.
+    yield from ()
     task = TaskChoice().read(dict(run.spec["task"]))
-    if isinstance(task, ExternalTask):
-        return _Trained(task.measure(outside_seed(int(run.spec["seed"]), run.replicate)))
-    return (yield from _train_student(run, needed, company))
+    assert isinstance(task, ExternalTask)
+    return _Trained(task.measure(outside_seed(int(run.spec["seed"]), run.replicate)))
 
 
 def _train_student(run: Run, needed: tuple[Finished, ...], company: Company) -> _Making:
@@ -211,9 +214,25 @@ def _train_student(run: Run, needed: tuple[Finished, ...], company: Company) -> 
     recipe = recipe_of(techniques(student), student.supervised_weight)
     network = company.network((canonical(run.spec["model"]), recipe.grid), setting.network)
     latent = _initial_latent(setting, student, network, teachers)
-    objective = Objective(network, latent, setting.task.loss(), recipe, teachers, setting.stream)
+    cohort, place = None, 0
+    if recipe.may_stand_beside_others:
+        kind = _side_by_side(run, student, recipe)
+        place = company.place(kind)
+        # Every student takes its place and brings its parameters before the first of them is quantized.
+        yield
+        cohort = company.cohort(kind, network, recipe)
+    objective = Objective(network, latent, setting.task.loss(), recipe, teachers, setting.stream, cohort, place)
+    yield
     data = company.data(lambda: setting.task.training_data(setting.stream, DTYPE))
-    return (yield from _train(setting, data, objective, student.optimizer, student.lr_schedule, student.epochs))  # type: ignore[attr-defined]
+    series = Series.of(student.epochs)
+    last = yield from _trainer(objective, student).stepwise(data, student.epochs, series)
+    return _concluded(setting, objective, series, last)
+
+
+def _side_by_side(run: Run, student: Student, recipe: Recipe) -> Hashable:
+    """Equal for students whose networks are of one kind, and quantized and updated alike."""
+    updates = (getattr(student, name) for name in ("optimizer", "lr_schedule", "epochs"))
+    return canonical(run.spec["model"]), recipe.grid, recipe.quantizer, *updates
 
 
 def techniques(student: Student) -> dict[str, Level]:
@@ -235,15 +254,18 @@ def _initial_latent(
     return latent
 
 
-def _train(
-    setting: _Setting, data: Data, objective: Objective, optimizer: Level, schedule: Level, epochs: int
-) -> _Making:
+def _trainer(objective: Objective, section: Teacher | Student) -> Trainer:
+    """What takes the steps that a section of a study asks for."""
+    optimizer, schedule = (getattr(section, name) for name in ("optimizer", "lr_schedule"))
     assert isinstance(optimizer, Optimizer)
     assert isinstance(schedule, LearningRateSchedule)
-    series = Series.of(epochs)
-    last = yield from Trainer(objective, optimizer, schedule).stepwise(data, epochs, series)
+    return Trainer(objective, optimizer, schedule)
+
+
+def _concluded(setting: _Setting, objective: Objective, series: Series, last: Evaluation) -> _Trained:
+    """What a trained network comes to."""
     responses = setting.responses(last.supervised, series, objective.forward)
-    return _Trained(responses, trained_arrays(objective.latent, objective.quantized), series.histories())
+    return _Trained(responses, objective.kept(), series.histories())
 
 
 def _make_comparator(run: Run, needed: tuple[Finished, ...], company: Company) -> _Making:
@@ -267,7 +289,8 @@ def _make_comparator(run: Run, needed: tuple[Finished, ...], company: Company) -
         lambda inputs, want: network.forward(quantized.weights, inputs, want), setting.stream, DTYPE
     )
     history = {name: History(np.arange(len(values)), np.array(values)) for name, values in series.items()}
-    return _Trained(responses, trained_arrays(latent, quantized), history)
+    codes = {name: quantized.codes[name] for name in quantized.tensors}
+    return _Trained(responses, kept(latent, quantized.stored, codes), history)
 
 
 def _quantized(recipe: Recipe, network: Network, latent: ParameterSet, source: Arrays) -> QuantizedParameters:
@@ -281,8 +304,9 @@ def _quantized(recipe: Recipe, network: Network, latent: ParameterSet, source: A
     return quantized
 
 
-_MAKERS: Mapping[str, Callable[[Run, tuple[Finished, ...], Company], _Making]] = {
-    "teacher": _train_teacher,
-    "treatment": _do_treatment,
-    "comparator": _make_comparator,
-}
+def _maker_of(run: Run) -> Callable[[Run, tuple[Finished, ...], Company], _Making]:
+    if run.kind == "teacher":
+        return _train_teacher
+    if run.kind == "comparator":
+        return _make_comparator
+    return _train_student if "student" in run.spec else _measure

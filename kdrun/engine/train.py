@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kdrun.core.adam import squared_norm
+from kdrun.core.clipping import add_squared_norms
 from kdrun.core.parameters import ParameterSet
+from kdrun.engine.cohort import Group, Slopes
 from kdrun.engine.objective import SUPERVISED, Evaluation, Objective
 from kdrun.engine.recipe import quantizer_like
 from kdrun.factors.contract import (
@@ -77,46 +78,26 @@ class Series:
         return ended
 
 
-@dataclass
-class Group:
-    """Arrays that are updated together, what the optimizer remembers of them, and their part of the learning rate."""
-
-    parameters: ParameterSet
-    gradient: ParameterSet
-    memory: dict[str, Array]
-    lr: float = 1.0
-
-
 class Trainer:
     """Steps an objective along its gradients."""
 
     def __init__(self, objective: Objective, optimizer: Optimizer, schedule: LearningRateSchedule) -> None:
         self.objective, self.optimizer, self.schedule = objective, optimizer, schedule
-        self.groups: dict[str, Group] = {}
-        self._start_network()
-        for name, own in objective.own.items():
-            if len(own):
-                self._start_group(name, own, objective.gradients.own[name])
+        self.cohort = objective.cohort
+        self.cohort.start(optimizer)
+        self.own_groups = {
+            name: Group.started(optimizer, own, objective.gradients.own[name])
+            for name, own in objective.own.items()
+            if len(own)
+        }
         self._stage, self._stage_start, self._last_value = 0, 0, math.nan
         self._final_quantizer = objective.recipe.quantizer
-        self._own_groups = {name: level for name, level in objective.recipe.slots.items() if name in self.groups}
+        self._own_levels = {name: level for name, level in objective.recipe.slots.items() if name in self.own_groups}
 
-    def _start_group(self, name: str, parameters: ParameterSet, gradient: ParameterSet, lr: float = 1.0) -> None:
-        memory = self.optimizer.start(parameters.flat.size, parameters.flat.dtype)
-        self.groups[name] = Group(parameters, gradient, memory, lr)
-
-    def _start_network(self) -> None:
-        """Groups of latent parameters and scales, with an optimizer that remembers nothing; they are clipped as one.
-
-        A scale takes steps of 1/max_code of the rate: it is as much smaller than the weights that it spans, and Adam's
-        steps know nothing of the size of what they move.
-        """
-        self._start_group("latent", self.objective.latent, self.objective.gradients.latent)
-        self.groups.pop("scales", None)
-        quantized = self.objective.quantized
-        if quantized is not None and len(quantized.trained):
-            self._start_group("scales", quantized.trained, quantized.dtrained, 1.0 / quantized.quantizer.max_code)
-        self._network_groups = [self.groups[name] for name in ("latent", "scales") if name in self.groups]
+    @property
+    def groups(self) -> dict[str, Group]:
+        """All groups, by name: those of the network, and each slot's own."""
+        return self.cohort.groups | self.own_groups
 
     def train(self, data: Data, steps: int, series: Series) -> Evaluation:
         """Take `steps` steps. Returns the evaluation that the last one was taken from."""
@@ -129,9 +110,10 @@ class Trainer:
                 return evaluation
 
     def stepwise(self, data: Data, steps: int, series: Series) -> Generator[None, None, Evaluation]:
-        """`train`, which others may do something in the midst of: after every step it waits to be asked for the next.
+        """`train`, which others may do something in the midst of: in every step it waits once to be asked to go on.
 
-        What networks and teachers have said is not needed any more by then.
+        What networks and teachers have said is not needed any more by then. A student alone waits when its step is
+        done, one beside others when it has its gradients, for all of them are updated together.
         """
         schedule, curriculum = self.objective.recipe.schedule, self.objective.recipe.curriculum
         for context in self.objective.contexts.values():
@@ -145,8 +127,13 @@ class Trainer:
                 self._switch_quantizer(schedule, progress)
             self.objective.prepare(progress)
             batch = data.batch(step) if curriculum is None else self._chosen_batch(curriculum, data)
-            evaluation = self._step(batch, progress, series)
-            yield
+            if self.cohort.students == 1:
+                evaluation = self._step(batch, progress, series)
+                yield
+            else:
+                evaluation, _ = self._evaluate(batch, progress, series)
+                yield
+                self._update(progress)
         # What is left is what runs from now on: a schedule may ask for another quantizer at the very end.
         end = Progress(steps, steps, self._stage)
         if schedule is not None:
@@ -177,12 +164,26 @@ class Trainer:
         if name == recipe.quantizer.name:
             return
         self.objective.switch(replace(recipe, quantizer=quantizer_like(final, name)))
-        self._start_network()
+        self.cohort.start(self.optimizer)
 
     def _step(self, batch: Batch, progress: Progress, series: Series) -> Evaluation:
+        """A whole step of a student alone."""
+        objective = self.objective
+        snapshot = self._snapshot() if objective.recipe.gate is not None else None
+        evaluation, penalties = self._evaluate(batch, progress, series)
+        self._update(progress, penalties)
+        for name, projection in objective.recipe.projections.items():
+            projection.project_inplace(self.cohort.latent, objective.contexts[name])
+        if snapshot is not None:
+            self._judge(snapshot, batch, progress, series)
+        return evaluation
+
+    def _evaluate(self, batch: Batch, progress: Progress, series: Series) -> tuple[Evaluation, Slopes]:
+        """Slots 2 to 4: the loss and its gradients, recorded; those of penalties are given."""
         objective = self.objective
         evaluation = objective.evaluate(batch, progress)
-        value = evaluation.value + objective.finish(progress)
+        penalty, slopes = objective.penalty() if objective.recipe.penalties else (0.0, ())
+        value = evaluation.value + penalty
         if not math.isfinite(value):
             raise Diverged(f"the loss of epoch {progress.step} is {value}")
         self._last_value = value
@@ -190,44 +191,29 @@ class Trainer:
         series.add(SUPERVISED, evaluation.supervised)
         if batch.kind:
             series.add(batch.kind, 1.0, count=True)
-        snapshot = self._snapshot() if objective.recipe.gate is not None else None
         # Outputs are overwritten by the next forward pass, which may be the gate's: slots look at them before.
         objective.remember(evaluation, batch)
-        self._update(progress)
-        self._project(progress)
-        if snapshot is not None:
-            self._judge(snapshot, batch, progress, series)
-        return evaluation
+        return evaluation, slopes
 
-    def _update(self, progress: Progress) -> None:
+    def _update(self, progress: Progress, penalties: Slopes = ()) -> None:
+        """Slots 5 to 7: the step that follows from the gradients."""
         lr = self.optimizer.lr * self.schedule.factor(progress)
-        factor = _clip_factor(self._network_groups, self.optimizer.clip)
-        for group in self._network_groups:
-            self.optimizer.update_inplace(
-                group.parameters.flat, group.gradient.flat, group.memory, factor, lr * group.lr
-            )
-        for name, level in self._own_groups.items():
-            self._update_own(self.groups[name], level.group(progress), lr)
+        self.cohort.update(self.optimizer, lr, progress, penalties)
+        for name, level in self._own_levels.items():
+            self._update_own(self.own_groups[name], level.group(progress), lr)
 
     def _update_own(self, group: Group, settings: GroupSettings, lr: float) -> None:
-        factor = settings.sign * _clip_factor([group], settings.clip)
+        factor = settings.sign * _clip_factor(group, settings.clip)
         self.optimizer.update_inplace(
             group.parameters.flat, group.gradient.flat, group.memory, factor, lr * settings.lr
         )
-
-    def _project(self, progress: Progress) -> None:
-        objective = self.objective
-        if objective.quantized is not None:
-            objective.quantized.project_inplace(progress)
-        for name, projection in objective.recipe.projections.items():
-            projection.project_inplace(objective.latent, objective.contexts[name])
 
     def _snapshot(self) -> _Snapshot:
         return _Snapshot(
             flats={name: group.parameters.flat.copy() for name, group in self.groups.items()},
             memories={name: _copied(group.memory) for name, group in self.groups.items()},
             states={name: _copied(context.state) for name, context in self.objective.contexts.items()},
-            before=self.objective.latent.copy(),
+            before=self.cohort.latent.copy(),
         )
 
     def _judge(self, snapshot: _Snapshot, batch: Batch, progress: Progress, series: Series) -> None:
@@ -237,7 +223,7 @@ class Trainer:
         assert gate is not None
         before = Candidate(snapshot.before, lambda inputs, want: self._forward_as(snapshot.flats, inputs, want))
         present = {name: group.parameters.flat.copy() for name, group in self.groups.items()}
-        proposed = Candidate(objective.latent, lambda inputs, want: self._forward_as(present, inputs, want))
+        proposed = Candidate(self.cohort.latent, lambda inputs, want: self._forward_as(present, inputs, want))
         accepted = gate.accept(before, proposed, batch, objective.contexts["gate"])
         self._set_flats(present)
         _count_refusal(series, batch.kind, refused=not accepted)
@@ -284,12 +270,9 @@ def _copied(arrays: dict[str, Array]) -> dict[str, Array]:
     return {name: array.copy() for name, array in arrays.items()}
 
 
-def _clip_factor(groups: list[Group], clip: float | None) -> float:
-    """What clipping to one norm over all `groups` leaves of their gradients."""
+def _clip_factor(group: Group, clip: float | None) -> float:
+    """What clipping to a norm leaves of a group's gradient."""
     if clip is None:
         return 1.0
-    square = 0.0
-    for group in groups:
-        square += float(squared_norm(group.gradient.flat))
-    norm = math.sqrt(square)
+    norm = math.sqrt(add_squared_norms(group.gradient.flat, group.layout, np.zeros(1)))
     return clip / norm if norm > clip else 1.0

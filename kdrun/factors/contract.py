@@ -320,8 +320,11 @@ class GradientShape(Level):
     """Slot 5: the mask m(w) that a surrogate gradient multiplies d_effective by."""
 
     def mask(self, w_latent: Array, unit: Array, max_code: int, progress: Progress, mask: Array) -> bool:
-        """Write m(w) [fan_in, fan_out] and return True; return False where m is 1 everywhere (nothing is written)."""
-        raise NotImplementedError
+        """Write m(w) [fan_in, fan_out] and return True; return False where m is 1 everywhere (nothing is written).
+
+        Default: 1 everywhere. A shape without a mask of its own costs nothing.
+        """
+        return False
 
     def antiderivative(self, w: Array, unit: Array, max_code: int, progress: Progress) -> Array:
         """M(w) with M' = m between kinks, in plain numpy: what the gradient check differentiates numerically."""

@@ -89,12 +89,12 @@ class CfcNetwork(Network):
             space = self._spaces[inputs.shape] = _Space(self, *inputs.shape[:2])
         return space
 
-    def forward(self, weights: Arrays, inputs: Array, want: frozenset[str]) -> Arrays:
+    def forward(self, weights: Arrays, inputs: Array, want: frozenset[str], place: int = 0) -> Arrays:
         """Run the network; its outputs are read out of the states where they are wanted."""
         space = self._space(inputs)
         network_forward(
-            inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], self.step_time,
-            self.grid, self._w_rows, self._b_row, self._out_rows, self._decay,
+            inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], place,
+            self.step_time, self.grid, self._w_rows, self._b_row, self._out_rows, self._decay,
             space.operands, space.gates, space.hidden, space.no_y if want.isdisjoint(self.readout.names) else space.y,
         )  # fmt: skip
         outputs = self.readout.split(space.columns, want)
@@ -102,14 +102,14 @@ class CfcNetwork(Network):
             outputs["hidden"] = np.ascontiguousarray(space.states)
         return outputs
 
-    def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays) -> None:
+    def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays, place: int = 0) -> None:
         """Backpropagation through time."""
         space = self._space(inputs)
         dy, dhidden = self.readout.join(d_outputs, space.dcolumns), d_outputs.get("hidden")
         network_backward(
             space.no_dy if dy is None else dy.reshape(space.y.shape),
             space.no_dhidden if dhidden is None else self._padded(space, dhidden),
-            weights["tau"], self.step_time, self._w_rows, self._w_back, self._decay, self._out_rows,
+            weights["tau"], place, self.step_time, self._w_rows, self._w_back, self._decay, self._out_rows,
             space.operands, space.gates, space.hidden, space.carry, space.dgates,
             self._dw_rows, self._db_row, self._ddecay, self._dout_rows,
             gradients["w"], gradients["b"], gradients["tau"], gradients["w_out"], gradients["b_out"],

@@ -55,6 +55,9 @@ class Pricing(Protocol):
 class Network(ABC):
     """A network of one architecture and dtype.
 
+    Students of one architecture may stand side by side, so that what is done to all their weights is done at once: a
+    parameter [..., n] is then n columns of an array [..., S·n], those of the student at `place`.
+
     Hidden values lie in [−1, 1]; where `grid` is not 0 they are multiples of 1/grid, in forward passes. Backward passes
     take the rounding for the identity.
     """
@@ -66,11 +69,11 @@ class Network(ABC):
     dtype: np.dtype[Any]
 
     @abstractmethod
-    def forward(self, weights: Arrays, inputs: Array, want: frozenset[str]) -> Arrays:
+    def forward(self, weights: Arrays, inputs: Array, want: frozenset[str], place: int = 0) -> Arrays:
         """Outputs by name, at least those in `want`."""
 
     @abstractmethod
-    def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays) -> None:
+    def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays, place: int = 0) -> None:
         """Write the gradient of every parameter, from those of the outputs of the last `forward`."""
 
     def pricing(self, weights: Arrays, inputs: Array, target: Array) -> Pricing | None:

@@ -49,13 +49,23 @@ class Mlp(ModelSpec):
 
 
 class _Layer:
-    """One layer's place among the parameters, and its weights and their gradients laid out for the kernels."""
+    """One layer's names among the parameters, and its weights and their gradients laid out for the kernels."""
 
     def __init__(self, number: int, inputs: int, units: int, dtype: np.dtype[Any]) -> None:
-        self.weight, self.bias = f"w{number}", f"b{number}"
+        self.weight, self.bias, self.units = f"w{number}", f"b{number}", units
         self.padded = width(units)
         self.w_rows, self.dw_rows = zeros((inputs, self.padded), dtype), zeros((inputs, self.padded), dtype)
         self.b_row, self.w_back = zeros((1, self.padded), dtype), zeros((self.padded, width(inputs)), dtype)
+
+    def forward(self, x: Array, weights: Arrays, place: int, out: Array) -> None:
+        """The linear part, of rows x [N, ≥ inputs] to out [N, padded]."""
+        w, b = weights[self.weight], weights[self.bias]
+        dense_forward(x, w, b, place * self.units, self.units, self.w_rows, self.b_row, out)
+
+    def backward(self, x: Array, dout: Array, gradients: Arrays, place: int) -> None:
+        """Gradients of the weights of the last forward pass."""
+        dw, db = gradients[self.weight], gradients[self.bias]
+        dense_backward(x, dout, place * self.units, self.units, self.dw_rows, dw, db)
 
 
 class _Space:
@@ -94,17 +104,17 @@ class MlpNetwork(Network):
             space = self._spaces[rows] = _Space(self, rows)
         return space
 
-    def forward(self, weights: Arrays, inputs: Array, want: frozenset[str]) -> Arrays:
+    def forward(self, weights: Arrays, inputs: Array, want: frozenset[str], place: int = 0) -> Arrays:
         """Run the layers; heads are read out where they are wanted."""
         space, x = self._space(inputs), inputs.reshape(-1, inputs.shape[-1])
         for layer, value in zip(self.layers[:-1], space.values, strict=False):
-            dense_forward(x, weights[layer.weight], weights[layer.bias], layer.w_rows, layer.b_row, value)
+            layer.forward(x, weights, place, value)
             tanh_inplace(value, self.grid)
             x = value
         outputs: dict[str, Array] = {}
         if not want.isdisjoint(self.readout.names):
             last, y = self.layers[-1], space.values[-1]
-            dense_forward(x, weights[last.weight], weights[last.bias], last.w_rows, last.b_row, y)
+            last.forward(x, weights, place, y)
             columns = np.ascontiguousarray(y[:, : self.readout.width])
             outputs = self.readout.split(columns.reshape(*inputs.shape[:-1], -1), want)
         if "hidden" in want:
@@ -112,18 +122,18 @@ class MlpNetwork(Network):
             outputs["hidden"] = hidden.reshape(*inputs.shape[:-1], -1)
         return outputs
 
-    def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays) -> None:
+    def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays, place: int = 0) -> None:
         """Backpropagation, from the readout to the first layer."""
         space = self._space(inputs)
         self._start_gradients(space, d_outputs, inputs.shape[:-1])
-        for place in range(len(self.layers) - 1, -1, -1):
-            layer, dvalue = self.layers[place], space.gradients[place]
-            if place < len(self.layers) - 1:
-                tanh_backward_inplace(space.values[place], dvalue)
-            x = space.values[place - 1] if place else inputs.reshape(-1, inputs.shape[-1])
-            dense_backward(x, dvalue, layer.w_rows, layer.dw_rows, gradients[layer.weight], gradients[layer.bias])
-            if place:
-                dense_input_backward(dvalue, layer.w_rows, layer.w_back, space.gradients[place - 1])
+        for number in range(len(self.layers) - 1, -1, -1):
+            layer, dvalue = self.layers[number], space.gradients[number]
+            if number < len(self.layers) - 1:
+                tanh_backward_inplace(space.values[number], dvalue)
+            x = space.values[number - 1] if number else inputs.reshape(-1, inputs.shape[-1])
+            layer.backward(x, dvalue, gradients, place)
+            if number:
+                dense_input_backward(dvalue, layer.w_rows, layer.w_back, space.gradients[number - 1])
 
     def _start_gradients(self, space: _Space, d_outputs: Arrays, leading: tuple[int, ...]) -> None:
         """Gradients of the readout and of the last hidden layer from those of the outputs; all others are zero."""

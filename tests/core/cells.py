@@ -97,7 +97,7 @@ class KernelCell:
     def forward(self, x: Any) -> tuple[Any, Any]:
         """Outputs [T, B, O] and the hidden states [T, B, H] of the true units."""
         network_forward(
-            x, *(self.weights[name] for name in ("w", "b", "tau", "w_out", "b_out")), DT, 0,
+            x, *(self.weights[name] for name in ("w", "b", "tau", "w_out", "b_out")), 0, DT, 0,
             self.w_rows, self.b_row, self.out_rows, self.decay, self.operands, self.gates, self.hidden, self.y,
         )  # fmt: skip
         sizes = self.sizes
@@ -110,7 +110,7 @@ class KernelCell:
         sizes, gradients = self.sizes, self.gradients
         self.dhidden[:, : sizes.hidden] = dhidden.reshape(-1, sizes.hidden)
         network_backward(
-            dy.reshape(-1, sizes.outputs), self.dhidden, self.weights["tau"], DT,
+            dy.reshape(-1, sizes.outputs), self.dhidden, self.weights["tau"], 0, DT,
             self.w_rows, self.w_back, self.decay, self.out_rows, self.operands, self.gates, self.hidden,
             self.carry, self.dgates, self.dw_rows, self.db_row, self.ddecay, self.dout_rows,
             *(gradients[name] for name in ("w", "b", "tau", "w_out", "b_out")),

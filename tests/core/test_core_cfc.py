@@ -318,7 +318,7 @@ def test_unpacking_undoes_packing(sizes, dtype):
     cell = KernelCell(sizes, weights, dtype)
     cell.forward(random_inputs(sizes, dtype))
     got = {name: np.full_like(weights[name], np.nan) for name in ("w", "b", "w_out")}
-    unpack_gradients(cell.w_rows, cell.b_row, cell.out_rows, sizes.hidden, got["w"], got["b"], got["w_out"])
+    unpack_gradients(cell.w_rows, cell.b_row, cell.out_rows, 0, sizes.hidden, got["w"], got["b"], got["w_out"])
     for name, array in got.items():
         assert_bits(array, weights[name])
 

@@ -45,13 +45,13 @@ class Layer:
 
     def forward(self):
         """The linear part [N, P]."""
-        dense_forward(self.x, self.w, self.b, self.w_rows, self.b_row, self.out)
+        dense_forward(self.x, self.w, self.b, 0, self.units, self.w_rows, self.b_row, self.out)
         return self.out
 
     def backward(self):
         """dw and db, after a forward pass."""
         dw, db = np.full_like(self.w, np.nan), np.full_like(self.b, np.nan)
-        dense_backward(self.x, self.dout, self.w_rows, np.full_like(self.w_rows, np.nan), dw, db)
+        dense_backward(self.x, self.dout, 0, self.units, np.full_like(self.w_rows, np.nan), dw, db)
         return dw, db
 
     def input_backward(self):
@@ -111,7 +111,7 @@ def test_a_row_has_the_same_bits_alone(rows, dtype, rng):
     together = layer.forward().copy()
     alone = np.empty((1, layer.padded), dtype)
     for n in range(rows):
-        dense_forward(layer.x[n : n + 1], layer.w, layer.b, layer.w_rows, layer.b_row, alone)
+        dense_forward(layer.x[n : n + 1], layer.w, layer.b, 0, layer.units, layer.w_rows, layer.b_row, alone)
         assert_bits(alone[0], together[n])
 
 

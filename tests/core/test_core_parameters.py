@@ -32,6 +32,16 @@ def test_arrays_begin_at_multiples_of_the_lanes(parameters):
     assert parameters.flat.size % 16 == 0
 
 
+def test_the_layout_says_where_the_columns_of_a_student_are(dtype):
+    """By the layout alone, each number of each student is found in the buffer."""
+    wide = ParameterSet({"w": (3, 10), "b": (4,)}, dtype)
+    for number, array in enumerate(wide.values()):
+        array[...] = 100 * number + np.arange(array.size).reshape(array.shape)
+    for array, (start, rows, columns) in zip(wide.values(), wide.layout(2), strict=True):
+        found = wide.flat[start : start + rows * 2 * columns].reshape(rows, 2, columns)
+        np.testing.assert_array_equal(found[:, 1].reshape(-1), array.reshape(rows, -1)[:, columns:].reshape(-1))
+
+
 def test_arrays_are_views_that_do_not_overlap(parameters):
     """Writing one array fills its part of the buffer and nothing else; gaps stay zero."""
     for number, array in enumerate(parameters.values(), start=1):

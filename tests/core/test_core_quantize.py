@@ -12,7 +12,7 @@ from kdrun.core.quantize import (
     lsq_scale_gradient,
     mean_above,
     mean_magnitude,
-    multiply_into,
+    multiply_columns_inplace,
     pull_inplace,
     quantize_columns,
     scale_codes,
@@ -261,11 +261,13 @@ def test_the_floor_lifts_small_scales_and_no_others(dtype):
     assert_bits(got, np.array([1e-6, 1e-6, 1e-6, 1e-6, 2e-6, 5.0], dtype))
 
 
-def test_products_may_overwrite_a_factor(dtype, rng):
-    """out = a·b elementwise, also where out is a."""
+@pytest.mark.parametrize(("first", "count"), [(0, 17), (3, 1), (5, 12)])
+def test_columns_are_multiplied_and_no_others(first, count, dtype, rng):
+    """a·b in some columns, a in the rest."""
     a, b = rng.normal(size=(3, 17)).astype(dtype), rng.normal(size=(3, 17)).astype(dtype)
-    expected = a * b
-    multiply_into(a, b, a)
+    expected = a.copy()
+    expected[:, first : first + count] *= b[:, first : first + count]
+    multiply_columns_inplace(a, b, first, count)
     assert_bits(a, expected)
 
 
@@ -280,7 +282,7 @@ def test_inputs_are_only_read(dtype, rng):
         scale_codes(codes, scale, out)
         scale_gradient(w, codes, columns)
         mean_magnitude(w, columns)
-        multiply_into(w, codes, out)
+        multiply_columns_inplace(out, codes, 0, 17)
         largest_magnitude(w, 2, columns)
         mean_above(w, scale, columns)
         threshold_codes(w, scale, out)

@@ -13,6 +13,7 @@ import pytest
 
 from kdrun.core.jit import JIT_DISABLED
 from kdrun.engine import company, run
+from kdrun.engine.cohort import Cohort
 from kdrun.engine.company import MOST_TOGETHER, Company, by_company, companies
 from kdrun.engine.local import executing
 from kdrun.engine.objective import TeacherModel
@@ -21,6 +22,8 @@ from kdrun.engine.train import Diverged, Trainer
 from kdrun.engine.workers import Limits
 from kdrun.factors.contract import Batch
 from kdrun.factors.gradient.smoothstep import Smoothstep
+from kdrun.factors.optimizer.adam import Adam
+from kdrun.factors.quantizer.ternary import Ternary
 from kdrun.records import Outcome, Run
 from kdrun.store.digest import DigestRow
 from kdrun.study.load import load_study
@@ -54,6 +57,10 @@ def rows(outcomes: list[Outcome]) -> list[tuple[DigestRow, dict[str, bytes]]]:
     ]
 
 
+def unavailable(*arguments):
+    raise AssertionError("nobody stands here")
+
+
 @pytest.fixture(scope="module")
 def jobs() -> list[Job]:
     return students_and_their_teachers()
@@ -65,14 +72,14 @@ def test_in_step_every_run_comes_to_what_it_comes_to_alone(jobs):
 
 def test_a_run_that_ends_early_leaves_the_others_in_step(jobs, monkeypatch):
     """Students with one gradient fail in their eighth step, in the midst of the others."""
-    alone, step = rows(list(execute_each(jobs))), Trainer._step
+    alone, evaluate = rows(list(execute_each(jobs))), Trainer._evaluate
 
     def failing(self, batch, progress, series):
         if progress.step == 7 and isinstance(self.objective.recipe.shape, Smoothstep):
             raise Diverged("the loss of epoch 7 is nan")
-        return step(self, batch, progress, series)
+        return evaluate(self, batch, progress, series)
 
-    monkeypatch.setattr(Trainer, "_step", failing)
+    monkeypatch.setattr(Trainer, "_evaluate", failing)
     outcomes = list(execute_all(jobs))
     expected = ["diverged" if job.run.levels["gradient"] == "smoothstep" else "done" for job in jobs]
     assert [each.status for each in outcomes] == expected
@@ -126,6 +133,65 @@ def test_hidden_values_are_rounded_for_those_alone_that_ask_for_it():
     assert set(values) == {"none", "int8"}
 
 
+SIDE_BY_SIDE = {
+    "ternary": (),
+    "clipped": ("student.optimizer.clip=0.05",),
+    "ttq": ("student.quantizer=ttq",),
+    "twn": ("student.quantizer=twn",),
+    "prox": ("student.quantizer=prox",),
+    "int8 by lsq": ("student.quantizer={name: int8, scale_grad: lsq}",),
+    "float": ("student.quantizer=float",),
+    "two shapes with masks": ("factors.gradient=[smoothstep, smoothstep_plateau]",),
+}
+
+
+@pytest.mark.parametrize("name", SIDE_BY_SIDE)
+def test_students_that_are_quantized_alike_stand_side_by_side(name, monkeypatch):
+    """One cohort holds the students of a width, each comes to what it comes to alone."""
+    jobs = students_and_their_teachers(*SIDE_BY_SIDE[name])[:4]
+    alone, sizes = rows(list(execute_each(jobs))), []
+    start = Cohort.start
+
+    def counted(self, optimizer):
+        sizes.append(self.students)
+        start(self, optimizer)
+
+    monkeypatch.setattr(Cohort, "start", counted)
+    assert rows(list(execute_all(jobs))) == alone
+    assert sizes == [4]
+
+
+ALONE = {
+    "one scale a matrix": "student.quantizer={name: ternary, granularity: per_tensor}",
+    "a schedule of quantizers": "student.quant_schedule=post_training",
+    "a penalty": "student.regularization=l2",
+    "a gate": "student.gate=random",
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_student_whose_weights_are_looked_at_stands_alone(name, monkeypatch):
+    jobs = students_and_their_teachers(ALONE[name])[:4]
+    alone = rows(list(execute_each(jobs)))
+    monkeypatch.setattr(Company, "place", unavailable)
+    assert rows(list(execute_all(jobs))) == alone
+
+
+def test_students_of_other_optimizers_or_quantizers_are_another_cohort(monkeypatch):
+    """What is done to all of a cohort at once must be the same for all."""
+    jobs = students_and_their_teachers("factors.memory={sets: student.optimizer.beta1, levels: [0.9, 0.8]}")[:8]
+    kinds, place = [], Company.place
+
+    def noted(self, kind):
+        kinds.append(kind)
+        return place(self, kind)
+
+    monkeypatch.setattr(Company, "place", noted)
+    together = rows(list(execute_all(jobs)))
+    assert sorted(Counter(kinds).values()) == [4, 4]
+    assert together == rows(list(execute_each(jobs)))
+
+
 MIXED = {
     "temperature": ("student.epochs=4", "teacher.epochs=4", "teacher.accept={}"),
     "valence": ("student.epochs=4", "teacher.epochs=4", "teacher.accept={}"),
@@ -174,7 +240,7 @@ def test_seconds_are_those_that_a_run_takes_by_itself(jobs, monkeypatch, how):
     clock = Clock(monkeypatch)
     clock.spend(_DrawnSignals, "batch", 5.0)
     clock.spend(TeacherModel, "forward", 7.0)
-    clock.spend(Trainer, "_step", 1.0)
+    clock.spend(Trainer, "_evaluate", 1.0)
     clock.spend(run._Setting, "network", 0.5)
     clock.spend(Sine, "training_data", 0.25)
     epochs = jobs[0].run.spec["student"]["epochs"]
@@ -185,6 +251,22 @@ def test_seconds_are_those_that_a_run_takes_by_itself(jobs, monkeypatch, how):
     # In step, all but the steps themselves was done once.
     once, each = start + epochs * (5.0 + 7.0), epochs * 1.0
     assert clock.now == (once + 4 * each if how is execute_all else 4 * (once + each) - 2 * epochs * 7.0)
+
+
+def test_what_is_done_to_all_is_shared_out(jobs, monkeypatch):
+    """Quantizing and optimizing among all students, a mask among those whose gradients have one."""
+    clock = Clock(monkeypatch)
+    clock.spend(Ternary, "quantize", 1.0)
+    clock.spend(Adam, "update_inplace", 8.0)
+    clock.spend(Smoothstep, "mask", 3.0)
+    epochs, tensors = jobs[0].run.spec["student"]["epochs"], 2
+    outcomes = list(execute_all(jobs[:4]))
+    shared = tensors * 1.0 * (epochs + 1) + tensors * 8.0 * epochs
+    masks = {"ste": 0.0, "smoothstep": tensors * 3.0 * epochs}
+    assert [each.levels["gradient"] for each in next(companies([job.run for job in jobs]))].count("ste") == 2
+    expected = [shared / 4 + masks[job.run.levels["gradient"]] / 2 for job in jobs[:4]]
+    assert [each.seconds for each in outcomes] == pytest.approx(expected)
+    assert clock.now == pytest.approx(sum(expected))
 
 
 def test_a_teacher_says_once_what_several_students_ask(jobs, monkeypatch):

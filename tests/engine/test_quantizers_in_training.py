@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from kdrun.core.random import Stream
-from kdrun.engine.coded import trained_arrays
 from kdrun.engine.combinations import Combination, all_combinations, checked_techniques
 from kdrun.engine.gradcheck import check
 from kdrun.engine.objective import Objective
@@ -140,7 +139,7 @@ def test_a_threshold_is_measured_and_magnitudes_are_not():
 def test_a_run_keeps_all_that_its_network_needs(quantizer):
     """Scales and codes that are stored give another set of parameters the same weights."""
     objective = train(trainer_with(quantizer), 4)
-    arrays = trained_arrays(objective.latent, objective.quantized)
+    arrays = objective.kept()
     other = quantized_as_they_are(objective, quantizer)
     other.load(arrays)
     for name in other.tensors:

@@ -108,9 +108,9 @@ def test_the_learning_rate_schedule_reaches_the_update():
     before = {}
     original = trainer._update
 
-    def spy(progress):
+    def spy(progress, penalties):
         before[progress.step] = objective.latent.flat.copy()
-        original(progress)
+        original(progress, penalties)
 
     trainer._update = spy  # type: ignore[method-assign]
     trainer.train(LateHalf(), 4, Series.of(4))

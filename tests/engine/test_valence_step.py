@@ -151,7 +151,7 @@ def test_a_sample_counts_by_its_own_weight(batch, place):
     seen = []
 
     def spied(objective):
-        objective.network.backward = lambda weights, inputs, d_outputs, gradients: seen.append(copy.deepcopy(d_outputs))
+        objective.network.backward = lambda w, x, d_outputs, dw, place: seen.append(copy.deepcopy(d_outputs))
         return objective
 
     spied(objective_with(only)).evaluate(batch, START)
@@ -228,9 +228,9 @@ def test_what_is_backpropagated_is_the_weighted_loss():
     seen = []
     original = steps.objective.network.backward
 
-    def spy(weights, inputs, d_outputs, gradients):
+    def spy(weights, inputs, d_outputs, gradients, place):
         seen.append(d_outputs["logits"].copy())
-        original(weights, inputs, d_outputs, gradients)
+        original(weights, inputs, d_outputs, gradients, place)
 
     steps.objective.network.backward = spy
     evaluation = steps.take()
@@ -238,7 +238,7 @@ def test_what_is_backpropagated_is_the_weighted_loss():
     batch = TASK.training_data(stream, "float64").batch(0)
     plain = []
     reference = objective_with(weighting=Valence(sharpness=0.0), future_valence=Teacher(coefficient=LAMBDAS[4]))
-    reference.network.backward = lambda weights, inputs, d_outputs, gradients: plain.append(d_outputs["logits"].copy())
+    reference.network.backward = lambda w, x, d_outputs, dw, place: plain.append(d_outputs["logits"].copy())
     reference.evaluate(batch, START)
     assert_gradient(seen[0], plain[0] * evaluation.weights[np.newaxis, :, np.newaxis], 1e-5)
 

@@ -50,6 +50,28 @@ class Case:
 
 
 @every_cell
+@pytest.mark.parametrize("place", range(3))
+def test_a_student_among_others_is_what_it_is_alone(cell, place, dtype):
+    """Outputs, and gradients in its own columns, bit for bit; those of the others stay untouched."""
+    case, students = Case(cell, dtype), 3
+    alone = case.forward(), case.backward()
+    own = {
+        name: slice(place * array.shape[-1], (place + 1) * array.shape[-1]) for name, array in case.parameters.items()
+    }
+    shapes = {name: (*array.shape[:-1], students * array.shape[-1]) for name, array in case.parameters.items()}
+    wide, slopes = ({name: np.full(shape, np.nan, dtype) for name, shape in shapes.items()} for _ in range(2))
+    for name, array in case.parameters.items():
+        wide[name][..., own[name]] = array
+    outputs = case.network.forward(wide, case.inputs, frozenset(case.network.outputs), place)
+    case.network.backward(wide, case.inputs, case.slopes, slopes, place)
+    for name, array in outputs.items():
+        assert_bits(array, alone[0][name])
+    for name, array in slopes.items():
+        assert_bits(np.ascontiguousarray(array[..., own[name]]), alone[1][name])
+        assert np.isnan(np.delete(array, np.arange(array.shape[-1])[own[name]], axis=-1)).all()
+
+
+@every_cell
 def test_a_kind_of_network_says_where_it_comes_from(cell):
     """Name, source and docstring are there, and the file has the name."""
     assert cell.source

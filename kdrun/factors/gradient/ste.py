@@ -18,10 +18,6 @@ class Ste(GradientShape):
         "Bengio et al., Estimating or propagating gradients through stochastic neurons, 2013 (arXiv 1308.3432)"
     )
 
-    def mask(self, w_latent: Array, unit: Array, max_code: int, progress: Progress, mask: Array) -> bool:
-        """1 everywhere: nothing to write."""
-        return False
-
     def antiderivative(self, w: Array, unit: Array, max_code: int, progress: Progress) -> Array:
         """w."""
         return w
