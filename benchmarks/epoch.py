@@ -2,8 +2,9 @@
 
     python benchmarks/epoch.py
 
-Each training of the sine study's first replicate is made twice, with few epochs: as it is, and with a clock around
-every kernel. Microseconds per epoch, medians over rounds; the clock's own time, measured too, is taken off.
+Each training of the sine study's first replicate is made with few epochs, by itself and together with those that train
+in step with it: as it is, and with a clock around every kernel. Microseconds per epoch of one network, medians over
+rounds; the clock's own time, measured too, is taken off.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from numba.core.dispatcher import Dispatcher
 from rich.console import Console
 from rich.table import Table
 
-from kdrun.engine.run import Finished, execute
+from kdrun.engine.company import companies
+from kdrun.engine.run import Finished, Job, execute, execute_all
 from kdrun.records import Run
 from kdrun.study.load import load_study
 from kdrun.study.plan import plan
 
-EPOCHS, ROUNDS = 300, 7
+EPOCHS, ROUNDS = 1000, 7
 PASSES = ("network_forward", "network_backward")
 
 
@@ -62,25 +64,33 @@ def _timed(kernel: Callable[..., Any], times: list[float]) -> Callable[..., Any]
     return call
 
 
-def epoch(run: Run, needed: tuple[Finished, ...]) -> tuple[float, float, float]:
-    """Microseconds of an epoch as it is, in passes of networks, and in other kernels."""
-    whole = min(execute(run, needed).seconds for _ in range(2)) - startup(run, needed)
+def epoch(jobs: list[Job]) -> tuple[float, float, float]:
+    """Microseconds of an epoch of each job as it is, in passes of networks, and in other kernels."""
+    whole = min(seconds(jobs) for _ in range(2)) - min(seconds([short(job) for job in jobs]) for _ in range(3))
     spent: dict[str, list[float]] = {}
     with clocked(spent):
-        execute(run, needed)
+        seconds(jobs)
     cost = _clock_cost()
     totals = {name: sum(times) - cost * len(times) for name, times in spent.items()}
     passes = sum(totals.get(name, 0.0) for name in PASSES)
-    scale = 1e6 / EPOCHS
+    scale = 1e6 / (EPOCHS * len(jobs))
     return scale * whole, scale * passes, scale * (sum(totals.values()) - passes)
 
 
-def startup(run: Run, needed: tuple[Finished, ...]) -> float:
-    """Seconds of the same run with one epoch: setting up and evaluating."""
+def seconds(jobs: list[Job]) -> float:
+    """What it takes to do some runs, in step where they may."""
+    start = time.perf_counter()
+    for _ in execute_all(jobs):
+        pass
+    return time.perf_counter() - start
+
+
+def short(job: Job) -> Job:
+    """The same run with one epoch: setting up and evaluating."""
+    run = job.run
     role = "teacher" if run.kind == "teacher" else "student"
-    section = {**run.spec[role], "epochs": 1}
-    short = Run(**{**{name: getattr(run, name) for name in run.__slots__}, "spec": {**run.spec, role: section}})
-    return min(execute(short, needed).seconds for _ in range(3))
+    spec = {**run.spec, role: {**run.spec[role], "epochs": 1}}
+    return Job(Run(**{**{name: getattr(run, name) for name in run.__slots__}, "spec": spec}), job.needed)
 
 
 def _clock_cost() -> float:
@@ -99,13 +109,17 @@ def main() -> None:
     runs = [
         run for run in plan(load_study("experiments/sine.yaml", settings, 1, None)).runs if run.kind != "comparator"
     ]
-    done: dict[str, Finished] = {}
-    found: dict[str, list[tuple[float, float, float]]] = {run.title: [] for run in runs}
+    teachers = {run.run_id: Finished(run, execute(run, ())) for run in runs if run.kind == "teacher"}
+    groups = {run.title: [run] for run in runs}
+    groups |= {f"{group[0].title} to {group[-1].treatment}, in step": group for group in companies(runs) if group[1:]}
+    jobs = {
+        title: [Job(run, tuple(teachers[need] for need in run.needs)) for run in group]
+        for title, group in groups.items()
+    }
+    found: dict[str, list[tuple[float, float, float]]] = {title: [] for title in jobs}
     for _ in range(ROUNDS):
-        for run in runs:
-            needed = tuple(done[need] for need in run.needs)
-            done.setdefault(run.run_id, Finished(run, execute(run, needed)))
-            found[run.title].append(epoch(run, needed))
+        for title, group in jobs.items():
+            found[title].append(epoch(group))
     table = Table("training", "epoch, µs", "passes", "other kernels", "Python between them", "share of Python")
     for title, rows in found.items():
         whole, passes, others = (statistics.median(column) for column in zip(*rows, strict=True))

@@ -33,6 +33,8 @@ STUDENT_EPOCHS, TEACHER_EPOCHS = 1500, 2000
 REPLICATES = 16
 FIRST_TOLERANCE, LATER_TOLERANCE = 1e-5, 1e-3
 BUSY_LOAD, SHARED_CORE = 0.5, 0.95
+# What the whole study is to take, on a machine where the student runs of both widths take JAX so long.
+WANTED_SECONDS, WANTED_WHERE = 1.25, (0.35, 0.57)
 ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "OMP_NUM_THREADS": "1",
@@ -53,7 +55,7 @@ class Effort:
     workers_replicates: int
 
 
-FULL = Effort(rounds=5, jax_epochs=1500, jax_share=0.05, torch_epochs=20, workers_replicates=4)
+FULL = Effort(rounds=5, jax_epochs=1500, jax_share=0.05, torch_epochs=20, workers_replicates=10)
 QUICK = Effort(rounds=2, jax_epochs=300, jax_share=0.05, torch_epochs=10, workers_replicates=2)
 
 
@@ -397,9 +399,26 @@ def study_table(entries: list[Entry], timings: Timings, effort: Effort) -> Table
         "kdrun: 2 teachers, 8 students, 3 comparators with their searches, evaluation. The others: the 10 trainings.",
         *(jax_note(entry, effort) for entry in entries if entry.study_compilation),
         "Estimated: the epochs of the 10 trainings at the pace of the student run of their width.",
+        *wanted_note(timings),
     )
     rows = [[entry.name, *study_cells(entry, timings)] for entry in entries]
     return Table("One replicate of the sine study, warm, one core", ["", "seconds", "over kdrun"], rows, notes)
+
+
+def wanted_note(timings: Timings) -> tuple[str, ...]:
+    """How near the study comes to what it is to take, where JAX was timed to scale that by."""
+    jax = [
+        sum(pair) for pair in zip(*(timings.of(f"JAX ×{REPLICATES}", str(hidden)) for hidden in WIDTHS), strict=True)
+    ]
+    if not jax:
+        return ()
+    wanted = [WANTED_SECONDS * seconds / sum(WANTED_WHERE) for seconds in jax]
+    over = [study / bound for study, bound in zip(timings.of("kdrun", "study"), wanted, strict=True)]
+    where = " and ".join(f"{seconds:g} s" for seconds in WANTED_WHERE)
+    return (
+        f"Wanted of kdrun: {WANTED_SECONDS} s where JAX takes {where} for a student run of each width, which scaled",
+        f"by JAX is {spread(wanted, ' s')} here; it takes {spread(over, '×')} of that.",
+    )
 
 
 def jax_note(entry: Entry, effort: Effort) -> str:

@@ -31,10 +31,10 @@ def quantize_columns(w, scale, max_code, codes, w_eff):
     """
     high = splat_like(max_code, w)
     low = splat_like(-max_code, w)
-    for column in range(0, w.shape[1], LANES):
-        count = min(LANES, w.shape[1] - column)
-        s = load_part(scale, column, count)
-        for row in range(w.shape[0]):
+    for row in range(w.shape[0]):
+        for column in range(0, w.shape[1], LANES):
+            count = min(LANES, w.shape[1] - column)
+            s = load_part(scale, column, count)
             code = nearest_integer(clipped(load_part(w, (row, column), count) / s, low, high))
             store_part(codes, (row, column), code, count)
             store_part(w_eff, (row, column), s * code, count)
@@ -59,12 +59,12 @@ def scale_gradient(dw_eff, codes, dscale):
     Parameters
         dw_eff, codes [fan_in, fan_out]. dscale [fan_out], overwritten.
     """
-    for column in range(0, codes.shape[1], LANES):
-        count = min(LANES, codes.shape[1] - column)
-        total = splat_like(0.0, codes)
-        for row in range(codes.shape[0]):
-            total = fma(load_part(dw_eff, (row, column), count), load_part(codes, (row, column), count), total)
-        store_part(dscale, column, total, count)
+    dscale[:] = 0.0
+    for row in range(codes.shape[0]):
+        for column in range(0, codes.shape[1], LANES):
+            count = min(LANES, codes.shape[1] - column)
+            slope, code = load_part(dw_eff, (row, column), count), load_part(codes, (row, column), count)
+            store_part(dscale, column, fma(slope, code, load_part(dscale, column, count)), count)
 
 
 @kernel
