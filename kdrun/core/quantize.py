@@ -222,8 +222,9 @@ def floor_inplace(scale):
 
 
 @kernel
-def multiply_columns_inplace(a, b, first, count):
-    """a ← a·b elementwise in `count` columns from `first` on, for arrays [m, n] of one dtype."""
+def multiply_columns_inplace(a, b, places, columns):
+    """a ← a·b elementwise in some columns of arrays [m, n] of one dtype: so many at each of `places`, int64 [k]."""
     for row in range(a.shape[0]):
-        for column in range(first, first + count):
-            a[row, column] *= b[row, column]
+        for place in places:
+            for column in range(place * columns, (place + 1) * columns):
+                a[row, column] *= b[row, column]

@@ -59,7 +59,7 @@ class Cohort:
         # A plain mapping is looked up in sooner.
         self.latent_arrays, self.gradient_arrays = dict(latent), dict(self.gradient)
         self.groups: dict[str, Group] = {}
-        self._norms, self._shapes = np.zeros(students), list[tuple[GradientShape, list[int]]]()
+        self._norms, self._shapes = np.zeros(students), list[tuple[GradientShape, Array]]()
         self.quantize_by(recipe)
 
     @staticmethod
@@ -103,11 +103,12 @@ class Cohort:
         """Let the gradients of a student have a shape; one that is 1 everywhere costs nothing."""
         if shape is None or type(shape).mask is GradientShape.mask:
             return
-        for known, places in self._shapes:
-            if known == shape:
-                places.append(place)
-                return
-        self._shapes.append((shape, [place]))
+        shapes = [known for known, _ in self._shapes]
+        if shape not in shapes:
+            self._shapes.append((shape, np.array([place])))
+        else:
+            known, places = self._shapes[shapes.index(shape)]
+            self._shapes[shapes.index(shape)] = known, np.append(places, place)
 
     def prepare(self, progress: Progress) -> None:
         """Slot 1: quantize, or let networks run on latent weights, so that scales have no gradient."""
@@ -131,7 +132,7 @@ class Cohort:
             self.gradient_arrays[tensor][...] += gradient
 
     def shape_inplace(
-        self, quantized: QuantizedParameters, shape: GradientShape, places: Sequence[int], progress: Progress
+        self, quantized: QuantizedParameters, shape: GradientShape, places: Array, progress: Progress
     ) -> None:
         """Slot 5, for the students that have one shape."""
         quantized.shape_inplace(self.gradient_arrays, shape, progress, places, self.students)

@@ -191,7 +191,7 @@ class _SharedCohort(Cohort):
         self._updating.take(progress.step, self._members, Cohort.update, self, optimizer, lr, progress, penalties)
 
     def shape_inplace(
-        self, quantized: QuantizedParameters, shape: GradientShape, places: Sequence[int], progress: Progress
+        self, quantized: QuantizedParameters, shape: GradientShape, places: Array, progress: Progress
     ) -> None:
         members = [self._members[place] for place in places]
         self._updating.for_some(members, Cohort.shape_inplace, self, quantized, shape, places, progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,14 +183,12 @@ class QuantizedParameters:
                 self.granularity.gather(dcolumns, tensor.dtrained[scale])
 
     def shape_inplace(
-        self, gradient: Arrays, shape: GradientShape, progress: Progress, places: Sequence[int], students: int
+        self, gradient: Arrays, shape: GradientShape, progress: Progress, places: Array, students: int
     ) -> None:
         """Turn gradients of effective weights into those of latent ones, for some of the students side by side."""
         for name, tensor in self._tensors.items():
             if self._shaped(tensor, shape, progress):
-                columns = tensor.latent.shape[1] // students
-                for place in places:
-                    multiply_columns_inplace(gradient[name], tensor.mask, place * columns, columns)
+                multiply_columns_inplace(gradient[name], tensor.mask, places, tensor.latent.shape[1] // students)
 
     def project_inplace(self, progress: Progress) -> None:
         """Slot 7 of the quantizer."""

@@ -86,7 +86,7 @@ def test_the_gradient_of_a_shared_scale_is_the_sum_over_columns():
     again = {name: array.copy() for name, array in gradient.items()}
     for quantized, slopes in ((shared, gradient), (own, again)):
         quantized.backward(slopes)
-        quantized.shape_inplace(slopes, Smoothstep(), NOW, [0], 1)
+        quantized.shape_inplace(slopes, Smoothstep(), NOW, np.array([0]), 1)
     for name, array in gradient.items():
         assert_bits(array, again[name])
         np.testing.assert_allclose(shared.dtrained[f"scale.{name}"], [own.dtrained[f"scale.{name}"].sum()], rtol=1e-14)
