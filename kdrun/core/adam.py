@@ -16,7 +16,7 @@ def adam_inplace(parameters, gradient, mean, square, powers, factor, lr, beta1, 
         lr/(1 − β₁ᵗ) and 1/(1 − β₂ᵗ) are computed in float64 and rounded once, so that a number costs one division.
     Parameters
         parameters, gradient, mean, square: flat, one dtype, length a multiple of 16; all but gradient change in place.
-        powers: float64 [2], those of step t − 1; multiplied by β₁ and β₂. factor: what clipping leaves of the gradient.
+        powers: float64 [2], those of step t − 1; multiplied by β₁ and β₂. factor: what the gradient is multiplied by.
     Source
         Kingma and Ba, "Adam", ICLR 2015, algorithm 1.
     """

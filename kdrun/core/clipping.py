@@ -22,7 +22,8 @@ def add_squared_norms(gradient, layout, norms):
         norms[s] ← norms[s] + Σ gradient², over the arrays of the layout, their rows, then their columns of student s:
         16 partial sums in the dtype of the gradient, by column modulo 16, and one fixed tree
     Parameters
-        gradient: flat. layout int64 [M, 3]. norms float64 [S], changed in place. The largest of them is given.
+        gradient: flat. layout int64 [M, 3]. norms float64 [S], changed in place. The largest of them that is a number
+        is given.
     """
     students, largest = norms.size, 0.0
     for student in range(students):

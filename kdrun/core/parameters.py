@@ -59,12 +59,15 @@ class ParameterSet(Mapping[str, Array]):
     def layout(self, students: int) -> Array:
         """Where each array begins in `flat`, how many rows it has, and how many of its columns are one student's.
 
-        int64 [arrays, 3]; the columns are shared out among `students`, the others axes are rows.
+        int64 [arrays, 3]; the last axis is shared out among `students`, all others are rows.
         """
-        rows = [
-            (self._starts[name], math.prod(shape[:-1]), shape[-1] // students) for name, shape in self.shapes.items()
-        ]
-        return np.array(rows, np.int64).reshape(-1, 3)
+        found = []
+        for name, shape in self.shapes.items():
+            *rows, columns = shape or (1,)
+            if columns % students:
+                raise ValueError(f"{name} has {columns} columns, which {students} students cannot share out")
+            found.append((self._starts[name], math.prod(rows), columns // students))
+        return np.array(found, np.int64).reshape(-1, 3)
 
     @property
     def size(self) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kdrun.core.parameters import ParameterSet
 from kdrun.engine.cohort import Cohort, Slopes
 from kdrun.engine.objective import TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
@@ -91,25 +92,29 @@ class Company:
         network: Network = self._once(("network", kind), make)
         return network
 
-    def place(self, kind: Hashable) -> int:
-        """A place beside the students of a kind, before any of them asks for their cohort."""
+    def place(self, kind: Hashable | None) -> int:
+        """A place beside the students of a kind, before any of them asks for their cohort; None is of its own kind."""
+        if kind is None:
+            return 0
         standing = self._standing.setdefault(kind, [])
         standing.append(self.ledger.stepping)
         return len(standing) - 1
 
-    def cohort(self, kind: Hashable, network: Network, recipe: Recipe) -> Cohort:
-        """Where the students of a kind keep their parameters."""
-        members, ledger = self._standing[kind], self.ledger
+    def cohort(self, kind: Hashable | None, network: Network, latent: ParameterSet, recipe: Recipe) -> Cohort:
+        """Where the students of a kind keep their parameters; for one alone, `latent` themselves."""
+        members, ledger = self._standing.get(kind, [self.ledger.stepping]), self.ledger
         if len(members) == 1:
-            return Cohort(network, Cohort.room(network, 1), recipe)
+            return Cohort(network, latent, recipe)
         cohort: Cohort = self._once(("cohort", kind), lambda: _SharedCohort(network, recipe, members, ledger))
         return cohort
 
     def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         if key in self._made:
             return self._made[key].give()
-        made = self._made[key] = _Remembered(self.ledger)
-        return made.make(make)
+        made = _Remembered(self.ledger)
+        value = made.make(make)
+        self._made[key] = made
+        return value
 
 
 class _Remembered:
@@ -177,18 +182,19 @@ class _SharedCohort(Cohort):
     """
 
     def __init__(self, network: Network, recipe: Recipe, members: Sequence[int], ledger: Ledger) -> None:
-        super().__init__(network, Cohort.room(network, len(members)), recipe, len(members))
-        self._members, self._preparing, self._updating = members, _Turn(ledger), _Turn(ledger)
+        students = len(members)
+        super().__init__(network, Cohort.room(network, students), recipe, students)
+        self._members, self._preparing, self._updating = members, _Turn(ledger, students), _Turn(ledger, students)
 
     def prepare(self, progress: Progress) -> None:
-        self._preparing.take(progress.step, self._members, Cohort.prepare, self, progress)
+        self._preparing.take(progress.step, Cohort.prepare, self, progress)
 
     def start(self, optimizer: Optimizer) -> None:
         if not self.groups:
             super().start(optimizer)
 
     def update(self, optimizer: Optimizer, lr: float, progress: Progress, penalties: Slopes) -> None:
-        self._updating.take(progress.step, self._members, Cohort.update, self, optimizer, lr, progress, penalties)
+        self._updating.take(progress.step, Cohort.update, self, optimizer, lr, progress, penalties)
 
     def shape_inplace(
         self, quantized: QuantizedParameters, shape: GradientShape, places: Array, progress: Progress
@@ -198,28 +204,41 @@ class _SharedCohort(Cohort):
 
 
 class _Turn:
-    """Something that is done once in every step, for all members; each has a share of what it takes."""
+    """Something that is done once in every step, for all students; each has a share of what it takes.
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger, self._step, self._shares = ledger, -1, dict[int, float]()
+    Where it fails it has failed for all of them: nobody knows how much of it was done.
+    """
 
-    def take(self, step: int, members: Sequence[int], do: Callable[..., None], *arguments: Any) -> None:
+    def __init__(self, ledger: Ledger, students: int) -> None:
+        self._ledger, self._students, self._step, self._share = ledger, students, -1, 0.0
+        self._own: dict[int, float] = {}
+        self._failure: BaseException | None = None
+
+    def take(self, step: int, do: Callable[..., None], *arguments: Any) -> None:
         """Do it, where that was not done in this step."""
         if step != self._step:
-            self._step, self._shares = step, dict.fromkeys(members, 0.0)
-            start = time.perf_counter()
+            self._do(step, do, *arguments)
+        elif self._failure is not None:
+            raise self._failure
+        self._ledger.spared += self._share + self._own.get(self._ledger.stepping, 0.0)
+
+    def _do(self, step: int, do: Callable[..., None], *arguments: Any) -> None:
+        start = time.perf_counter()
+        self._step, self._own = step, {}
+        try:
             do(*arguments)
-            seconds = time.perf_counter() - start
-            self._ledger.spared -= seconds
-            self._share_out(seconds - sum(self._shares.values()), members)
-        self._ledger.spared += self._shares[self._ledger.stepping]
+        except BaseException as failure:
+            self._failure = failure
+            raise
+        apart = sum(self._own.values())
+        seconds = time.perf_counter() - start
+        self._share = (seconds - apart) / self._students
+        self._ledger.spared -= seconds
 
     def for_some(self, members: Sequence[int], do: Callable[..., None], *arguments: Any) -> None:
         """Do a part of it that counts for some members alone."""
         start = time.perf_counter()
         do(*arguments)
-        self._share_out(time.perf_counter() - start, members)
-
-    def _share_out(self, seconds: float, members: Sequence[int]) -> None:
+        share = (time.perf_counter() - start) / len(members)
         for member in members:
-            self._shares[member] += seconds / len(members)
+            self._own[member] = self._own.get(member, 0.0) + share

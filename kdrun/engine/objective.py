@@ -101,7 +101,7 @@ class Objective:
     ) -> None:
         self.network, self.recipe, self.teachers = network, recipe, teachers
         self.network.grid = recipe.grid
-        self.cohort, self.place = cohort or Cohort(network, latent, recipe), place
+        self.cohort, self.place = Cohort(network, latent, recipe) if cohort is None else cohort, place
         self.latent = self.cohort.join(place, latent, recipe.shape)
         self.terms: dict[str, Term] = {SUPERVISED: loss, **recipe.terms}
         self.own: dict[str, ParameterSet] = {}

@@ -214,13 +214,12 @@ def _train_student(run: Run, needed: tuple[Finished, ...], company: Company) -> 
     recipe = recipe_of(techniques(student), student.supervised_weight)
     network = company.network((canonical(run.spec["model"]), recipe.grid), setting.network)
     latent = _initial_latent(setting, student, network, teachers)
-    cohort, place = None, 0
-    if recipe.may_stand_beside_others:
-        kind = _side_by_side(run, student, recipe)
-        place = company.place(kind)
-        # Every student takes its place and brings its parameters before the first of them is quantized.
-        yield
-        cohort = company.cohort(kind, network, recipe)
+    kind = _kind_of_cohort(run) if recipe.may_stand_beside_others else None
+    place = company.place(kind)
+    # All take their places, so that it is known how many there are; then all bring their parameters, before any are
+    # quantized. Students that stand alone wait as well, so that all take their first step together.
+    yield
+    cohort = company.cohort(kind, network, latent, recipe)
     objective = Objective(network, latent, setting.task.loss(), recipe, teachers, setting.stream, cohort, place)
     yield
     data = company.data(lambda: setting.task.training_data(setting.stream, DTYPE))
@@ -229,10 +228,10 @@ def _train_student(run: Run, needed: tuple[Finished, ...], company: Company) -> 
     return _concluded(setting, objective, series, last)
 
 
-def _side_by_side(run: Run, student: Student, recipe: Recipe) -> Hashable:
+def _kind_of_cohort(run: Run) -> Hashable:
     """Equal for students whose networks are of one kind, and quantized and updated alike."""
-    updates = (getattr(student, name) for name in ("optimizer", "lr_schedule", "epochs"))
-    return canonical(run.spec["model"]), recipe.grid, recipe.quantizer, *updates
+    alike = ("activations", "quantizer", "optimizer", "lr_schedule", "epochs")
+    return canonical({"model": run.spec["model"], **{name: run.spec["student"].get(name) for name in alike}})
 
 
 def techniques(student: Student) -> dict[str, Level]:

@@ -118,7 +118,8 @@ class Shapes:
 class Context:
     """What a slot is handed besides its arguments. `own` is trained with it, `state` is what it remembers.
 
-    `parameters` are the latent parameters of the network, to be read; `teachers` run the teachers on any inputs;
+    `parameters` are the latent parameters of the network, to be read: columns of wider arrays where students stand side
+    by side, so not always contiguous. `teachers` run the teachers on any inputs;
     `record` adds to the run's history: the last value of a series, or with `count` the sum so far.
 
     `hyper` holds the values of hyper-parameters that a term declares in `hyper_names`. `state` changes in
@@ -473,7 +474,10 @@ class Optimizer(Level):
         raise NotImplementedError
 
     def update_inplace(self, flat: Array, gradient: Array, memory: dict[str, Array], factor: float, lr: float) -> None:
-        """One step over flat buffers: `factor` is what clipping leaves of the gradient, `lr` this step's rate."""
+        """One step over flat buffers: `factor` is what the gradient is multiplied by, `lr` this step's rate.
+
+        The factor holds the clipping of a slot's own arrays, and their sign; the gradients of networks come clipped.
+        """
         raise NotImplementedError
 
 

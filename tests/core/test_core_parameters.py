@@ -42,6 +42,14 @@ def test_the_layout_says_where_the_columns_of_a_student_are(dtype):
         np.testing.assert_array_equal(found[:, 1].reshape(-1), array.reshape(rows, -1)[:, columns:].reshape(-1))
 
 
+def test_a_single_number_is_one_column(dtype):
+    """An array without axes belongs to a student alone, and columns are shared out evenly or not at all."""
+    number = ParameterSet({"theta": ()}, dtype)
+    np.testing.assert_array_equal(number.layout(1), [[0, 1, 1]])
+    with pytest.raises(ValueError, match="theta has 1 columns, which 2 students cannot share out"):
+        number.layout(2)
+
+
 def test_arrays_are_views_that_do_not_overlap(parameters):
     """Writing one array fills its part of the buffer and nothing else; gaps stay zero."""
     for number, array in enumerate(parameters.values(), start=1):

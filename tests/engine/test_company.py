@@ -57,8 +57,16 @@ def rows(outcomes: list[Outcome]) -> list[tuple[DigestRow, dict[str, bytes]]]:
     ]
 
 
-def unavailable(*arguments):
-    raise AssertionError("nobody stands here")
+def sizes_of_cohorts(monkeypatch) -> list[int]:
+    """How many students each cohort has that is then made."""
+    sizes, start = [], Cohort.start
+
+    def counted(self, optimizer):
+        sizes.append(self.students)
+        start(self, optimizer)
+
+    monkeypatch.setattr(Cohort, "start", counted)
+    return sizes
 
 
 @pytest.fixture(scope="module")
@@ -149,14 +157,7 @@ SIDE_BY_SIDE = {
 def test_students_that_are_quantized_alike_stand_side_by_side(name, monkeypatch):
     """One cohort holds the students of a width, each comes to what it comes to alone."""
     jobs = students_and_their_teachers(*SIDE_BY_SIDE[name])[:4]
-    alone, sizes = rows(list(execute_each(jobs))), []
-    start = Cohort.start
-
-    def counted(self, optimizer):
-        sizes.append(self.students)
-        start(self, optimizer)
-
-    monkeypatch.setattr(Cohort, "start", counted)
+    alone, sizes = rows(list(execute_each(jobs))), sizes_of_cohorts(monkeypatch)
     assert rows(list(execute_all(jobs))) == alone
     assert sizes == [4]
 
@@ -172,9 +173,88 @@ ALONE = {
 @pytest.mark.parametrize("name", ALONE)
 def test_a_student_whose_weights_are_looked_at_stands_alone(name, monkeypatch):
     jobs = students_and_their_teachers(ALONE[name])[:4]
-    alone = rows(list(execute_each(jobs)))
-    monkeypatch.setattr(Company, "place", unavailable)
+    alone, sizes = rows(list(execute_each(jobs))), sizes_of_cohorts(monkeypatch)
     assert rows(list(execute_all(jobs))) == alone
+    assert sizes[:4] == [1, 1, 1, 1]
+
+
+def test_students_that_stand_alone_keep_step_with_the_others(monkeypatch):
+    """They come first, and still every batch is made once, and the teacher asked once."""
+    jobs = students_and_their_teachers("factors.penalty={sets: student.regularization, levels: [l2, none]}")
+    jobs = [job for job in jobs if job.run.needs == jobs[0].run.needs]
+    batches, forward, asked = [], TeacherModel.forward, []
+    batch = _DrawnSignals.batch
+    monkeypatch.setattr(_DrawnSignals, "batch", lambda self, step: batches.append(step) or batch(self, step))
+    monkeypatch.setattr(TeacherModel, "forward", lambda self, x, want: asked.append(1) or forward(self, x, want))
+    sizes, epochs = sizes_of_cohorts(monkeypatch), jobs[0].run.spec["student"]["epochs"]
+    (together,) = companies([job.run for job in jobs])
+    assert [run.levels["penalty"] for run in together] == ["l2"] * 4 + ["none"] * 4
+    assert {each.status for each in execute_all(jobs)} == {"done"}
+    assert sizes.count(1) == sizes.count(4) * 4 == 4
+    assert batches == list(range(epochs))
+    assert len(asked) == epochs
+
+
+@pytest.mark.parametrize("step", [0, 7, 39])
+@pytest.mark.parametrize("member", range(4))
+def test_any_student_may_end_before_the_others(jobs, member, step, monkeypatch):
+    """With gradients that are no numbers: those beside it do not see them."""
+    jobs = jobs[:4]
+    alone, evaluate = rows(list(execute_each(jobs))), Trainer._evaluate
+
+    def failing(self, batch, progress, series):
+        found = evaluate(self, batch, progress, series)
+        if progress.step == step and self.objective.place == member:
+            for array in self.cohort.own(self.cohort.gradient, member).values():
+                array[...] = np.nan
+            raise Diverged("it has no gradient")
+        return found
+
+    monkeypatch.setattr(Trainer, "_evaluate", failing)
+    outcomes = list(execute_all(jobs))
+    assert [each.status for each in outcomes] == ["diverged" if place == member else "done" for place in range(4)]
+    assert [row for place, row in enumerate(rows(outcomes)) if place != member] == [
+        row for place, row in enumerate(alone) if place != member
+    ]
+
+
+SET_UP = {"before its place": (Company, "place"), "while room is made": (Cohort, "room"), "joining": (Cohort, "join")}
+
+
+@pytest.mark.parametrize("where", SET_UP)
+def test_a_student_whose_set_up_fails_leaves_its_place_empty(jobs, where, monkeypatch):
+    """Which the others do not see: none of them takes another place for its own."""
+    jobs, (owner, name) = jobs[:4], SET_UP[where]
+    alone, original, calls = rows(list(execute_each(jobs))), getattr(owner, name), []
+
+    def failing_once(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise MemoryError("there is none left")
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, failing_once)
+    outcomes = list(execute_all(jobs))
+    assert [each.status for each in outcomes] == ["failed", "done", "done", "done"]
+    assert rows(outcomes)[1:] == alone[1:]
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Adam, "update_inplace"), (Ternary, "quantize"), (Smoothstep, "mask")])
+def test_what_fails_for_all_has_failed_for_each(jobs, owner, name, monkeypatch):
+    """A step that was half done goes on for nobody."""
+    original, calls = getattr(owner, name), []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == 9:
+            raise MemoryError("there is none left")
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, failing)
+    outcomes = list(execute_all(jobs[:4]))
+    assert [each.status for each in outcomes] == ["failed"] * 4
+    assert all("there is none left" in each.error for each in outcomes)
+    assert len(calls) == 9
 
 
 def test_students_of_other_optimizers_or_quantizers_are_another_cohort(monkeypatch):
