@@ -262,19 +262,25 @@ def test_what_fails_for_all_has_failed_for_each(jobs, owner, name, monkeypatch):
     assert len(calls) == 9
 
 
-def test_students_of_other_optimizers_or_quantizers_are_another_cohort(monkeypatch):
+UNLIKE = {
+    "optimizer": "{sets: student.optimizer.beta1, levels: [0.9, 0.8]}",
+    "quantizer": "{sets: student.quantizer, levels: [ternary, int4]}",
+    "rate": "{sets: student.lr_schedule, levels: [constant, step]}",
+    "epochs": "{sets: student.epochs, levels: [20, 40]}",
+    "values": "{sets: student.activations, levels: [none, int8]}",
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_students_that_are_not_quantized_and_updated_alike_are_another_cohort(name, monkeypatch):
     """What is done to all of a cohort at once must be the same for all."""
-    jobs = students_and_their_teachers("factors.memory={sets: student.optimizer.beta1, levels: [0.9, 0.8]}")[:8]
-    kinds, place = [], Company.place
-
-    def noted(self, kind):
-        kinds.append(kind)
-        return place(self, kind)
-
-    monkeypatch.setattr(Company, "place", noted)
-    together = rows(list(execute_all(jobs)))
-    assert sorted(Counter(kinds).values()) == [4, 4]
-    assert together == rows(list(execute_each(jobs)))
+    jobs = students_and_their_teachers(f"factors.unlike={UNLIKE[name]}")
+    jobs = [job for job in jobs if job.run.needs == jobs[0].run.needs]
+    (together,) = companies([job.run for job in jobs])
+    assert sorted(Counter(run.levels["unlike"] for run in together).values()) == [4, 4]
+    alone, sizes = rows(list(execute_each(jobs))), sizes_of_cohorts(monkeypatch)
+    assert rows(list(execute_all(jobs))) == alone
+    assert sizes == [4, 4]
 
 
 MIXED = {
