@@ -50,7 +50,7 @@ class TeacherModel:
 
 @dataclass
 class Gradients:
-    """Gradients of everything that is trained, in the layout of what they belong to."""
+    """Gradients of everything that is trained: of latent parameters and scales those of the whole cohort."""
 
     latent: ParameterSet
     scales: ParameterSet | None

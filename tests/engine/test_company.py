@@ -57,6 +57,20 @@ def rows(outcomes: list[Outcome]) -> list[tuple[DigestRow, dict[str, bytes]]]:
     ]
 
 
+def company_with(factor: str) -> list[Job]:
+    """The students of the first replicate and width of a study that has one factor more: eight in one company."""
+    jobs = students_and_their_teachers(factor)
+    jobs = [job for job in jobs if job.run.needs == jobs[0].run.needs]
+    (together,) = companies([job.run for job in jobs])
+    assert len(together) == 8
+    return jobs
+
+
+def all_but(place: int, found: list) -> list:
+    """What is found at every place but one."""
+    return found[:place] + found[place + 1 :]
+
+
 def sizes_of_cohorts(monkeypatch) -> list[int]:
     """How many students each cohort has that is then made."""
     sizes, start = [], Cohort.start
@@ -180,15 +194,13 @@ def test_a_student_whose_weights_are_looked_at_stands_alone(name, monkeypatch):
 
 def test_students_that_stand_alone_keep_step_with_the_others(monkeypatch):
     """They come first, and still every batch is made once, and the teacher asked once."""
-    jobs = students_and_their_teachers("factors.penalty={sets: student.regularization, levels: [l2, none]}")
-    jobs = [job for job in jobs if job.run.needs == jobs[0].run.needs]
+    jobs = company_with("factors.penalty={sets: student.regularization, levels: [l2, none]}")
     batches, forward, asked = [], TeacherModel.forward, []
     batch = _DrawnSignals.batch
     monkeypatch.setattr(_DrawnSignals, "batch", lambda self, step: batches.append(step) or batch(self, step))
     monkeypatch.setattr(TeacherModel, "forward", lambda self, x, want: asked.append(1) or forward(self, x, want))
     sizes, epochs = sizes_of_cohorts(monkeypatch), jobs[0].run.spec["student"]["epochs"]
-    (together,) = companies([job.run for job in jobs])
-    assert [run.levels["penalty"] for run in together] == ["l2"] * 4 + ["none"] * 4
+    assert [job.run.levels["penalty"] for job in jobs] == ["l2"] * 4 + ["none"] * 4
     assert {each.status for each in execute_all(jobs)} == {"done"}
     assert sizes.count(1) == sizes.count(4) * 4 == 4
     assert batches == list(range(epochs))
@@ -213,9 +225,7 @@ def test_any_student_may_end_before_the_others(jobs, member, step, monkeypatch):
     monkeypatch.setattr(Trainer, "_evaluate", failing)
     outcomes = list(execute_all(jobs))
     assert [each.status for each in outcomes] == ["diverged" if place == member else "done" for place in range(4)]
-    assert [row for place, row in enumerate(rows(outcomes)) if place != member] == [
-        row for place, row in enumerate(alone) if place != member
-    ]
+    assert all_but(member, rows(outcomes)) == all_but(member, alone)
 
 
 SET_UP = {"before its place": (Company, "place"), "while room is made": (Cohort, "room"), "joining": (Cohort, "join")}
@@ -239,9 +249,7 @@ def test_a_student_whose_set_up_fails_leaves_its_place_empty(jobs, where, monkey
     assert Counter(statuses) == {"failed": 1, "done": 3}
     failed = statuses.index("failed")
     assert "there is none left" in outcomes[failed].error
-    assert [row for place, row in enumerate(rows(outcomes)) if place != failed] == [
-        row for place, row in enumerate(alone) if place != failed
-    ]
+    assert all_but(failed, rows(outcomes)) == all_but(failed, alone)
 
 
 @pytest.mark.parametrize(("owner", "name"), [(Adam, "update_inplace"), (Ternary, "quantize"), (Smoothstep, "mask")])
@@ -274,10 +282,8 @@ UNLIKE = {
 @pytest.mark.parametrize("name", UNLIKE)
 def test_students_that_are_not_quantized_and_updated_alike_are_another_cohort(name, monkeypatch):
     """What is done to all of a cohort at once must be the same for all."""
-    jobs = students_and_their_teachers(f"factors.unlike={UNLIKE[name]}")
-    jobs = [job for job in jobs if job.run.needs == jobs[0].run.needs]
-    (together,) = companies([job.run for job in jobs])
-    assert sorted(Counter(run.levels["unlike"] for run in together).values()) == [4, 4]
+    jobs = company_with(f"factors.unlike={UNLIKE[name]}")
+    assert sorted(Counter(job.run.levels["unlike"] for job in jobs).values()) == [4, 4]
     alone, sizes = rows(list(execute_each(jobs))), sizes_of_cohorts(monkeypatch)
     assert rows(list(execute_all(jobs))) == alone
     assert sizes == [4, 4]
