@@ -14,7 +14,7 @@ import mpmath
 from mpmath import mpf
 
 mpmath.mp.dps = 60
-HALF_LN2 = mpmath.log(2) / 2
+LN2 = mpmath.log(2)
 QUARTER_PI_SQUARED = (mpmath.pi / 4) ** 2
 NODES = 200
 SERIES_BELOW = mpf(10) ** -6
@@ -49,13 +49,17 @@ def cos_remainder(z: mpf) -> mpf:
 
 
 def fit_exp(terms: int) -> None:
-    """Print the polynomial P of eʳ = 1 + r + r²·P(r): its last term is ½, the others make the squared error least."""
-    nodes = [HALF_LN2 * mpmath.cos(mpmath.pi * (2 * k + 1) / (2 * NODES)) for k in range(NODES)]
+    """Print the polynomial P of eʳ = 1 + r + r²·P(r): its last term is ½, the others make the squared error least.
+
+    Below it the same for 2ʳ = 1 + r·ln 2 + r²·P(r).
+    """
+    nodes = [LN2 / 2 * mpmath.cos(mpmath.pi * (2 * k + 1) / (2 * NODES)) for k in range(NODES)]
     powers = mpmath.matrix([[r ** (3 + k) for k in reversed(range(terms - 1))] for r in nodes])
     rest = mpmath.matrix([r**3 * exp_remainder(r) for r in nodes])
     coefficients = [*mpmath.lu_solve(powers, rest), mpf(1) / 2]
     error = max(abs(mpmath.polyval([*coefficients, 1, 1], r) - mpmath.exp(r)) for r in nodes)
     show("exp", coefficients, error)
+    show("exp2", [c * LN2 ** (terms + 1 - place) for place, c in enumerate(coefficients)], error)
 
 
 def fit(name: str, function: Callable[[mpf], mpf], interval: tuple[mpf, mpf], terms: int) -> None:

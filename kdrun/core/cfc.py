@@ -11,19 +11,49 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdrun.core.elementary import exp, nearest_integer, sigmoid, tanh
-from kdrun.core.jit import inlined, kernel
+from kdrun.core.elementary import exp, nearest_integer, sigmoid_base2, tanh_base2
+from kdrun.core.jit import inlined, kernel, shared
 from kdrun.core.matmul import add_outer_product, product_from_row, product_from_rows
 from kdrun.core.tile import load_tile, store_tile, transposed
-from kdrun.core.vector import LANES, absolute, fma, load, load_part, select, splat_like, store, store_part, sum_lanes
+from kdrun.core.vector import (
+    LANES,
+    absolute,
+    fma,
+    load,
+    load_part,
+    select,
+    splat_like,
+    store,
+    store_part,
+    sum_lanes,
+    width,
+)
+from kdrun.core.views import matrices
 
 TAU_FLOOR = 1e-6
+LOG2_E = 1.4426950408889634
 BLOCK_ROWS = 30
 
 
 def block_rows(batch: int) -> int:
     """How many rows of steps the backward pass takes at once: whole steps, few enough to stay in the first cache."""
     return batch * max(1, BLOCK_ROWS // batch)
+
+
+@shared
+def space_shapes(steps, batch, inputs, units, outputs, block):
+    """Shapes of the matrices that the passes over T steps of B sequences work in, in their order in one flat array.
+
+    Packed weights, as `pack_weights` has them: w_rows [P+D, 2P], b_row [1, 2P], out_rows [O, P]; and decay [1, P].
+    Kept by the forward pass: operands [(T+1)·B, S], where row t·B+b begins with u_t and S is the next multiple of
+    sixteen to P+D; gates [T·B, 2P], g_t and then c_t.
+    For the backward pass: w_back [2P, P], carry [B, P], dgates [`block`, 2P], and gradients of the first four.
+    All must be zero at first, and stay so beyond the true units.
+    """
+    depth = units + inputs
+    packed = ((depth, 2 * units), (1, 2 * units), (outputs, units), (1, units))
+    kept = (((steps + 1) * batch, width(depth)), (steps * batch, 2 * units))
+    return packed + kept + ((2 * units, units), (batch, units), (block, 2 * units)) + packed
 
 
 @inlined
@@ -33,14 +63,14 @@ def decay_forward(tau, dt, decay):
     Equation
         decay = exp(−dt/(|tau| + 1e-6))
     Parameters
-        tau: [H], time constants in the unit of dt. dt: number. decay: [H], overwritten.
+        tau: [H], time constants in the unit of dt. dt: number. decay: [1, ≥ H], overwritten.
     Source
         Hasani et al., "Closed-form continuous-time neural networks", 2022; the gate here does not depend on dt.
     """
     for i in range(0, tau.size, LANES):
         count = min(LANES, tau.size - i)
         floored = absolute(load_part(tau, i, count)) + splat_like(TAU_FLOOR, tau)
-        store_part(decay, i, exp(splat_like(-dt, tau) / floored), count)
+        store_part(decay, (0, i), exp(splat_like(-dt, tau) / floored), count)
 
 
 @inlined
@@ -50,15 +80,24 @@ def decay_backward(tau, dt, decay, ddecay, dtau):
     Equation
         dtau = ddecay·decay·dt·sign(tau)/(|tau| + 1e-6)²
     Parameters
-        tau, decay, ddecay, dtau: [H]; dtau is overwritten.
+        tau, dtau: [H]; dtau is overwritten. decay, ddecay: [1, ≥ H].
     """
     for i in range(0, tau.size, LANES):
         count = min(LANES, tau.size - i)
         t = load_part(tau, i, count)
         floored = absolute(t) + splat_like(TAU_FLOOR, tau)
-        slope = load_part(decay, i, count) * splat_like(dt, tau) / (floored * floored)
+        slope = load_part(decay, (0, i), count) * splat_like(dt, tau) / (floored * floored)
         sign = select(t < splat_like(0.0, tau), splat_like(-1.0, tau), splat_like(1.0, tau))
-        store_part(dtau, i, load_part(ddecay, i, count) * slope * sign, count)
+        store_part(dtau, i, load_part(ddecay, (0, i), count) * slope * sign, count)
+
+
+@inlined
+def units_of(side):
+    """What packed weights of the gates (0) and of the candidates (1) are multiplied by.
+
+    A gate is then a sigmoid and a candidate a tanh to the base 2, which cost less than those to the base e.
+    """
+    return LOG2_E * (1 + side)
 
 
 @inlined
@@ -67,21 +106,23 @@ def pack_weights(w, b, w_out, place, hidden, w_rows, b_row, out_rows):
 
     Parameters
         w [D+H, S·2H], b [S·2H], w_out [H, S·O]: the contract's arrays, of which those at `place` are meant. hidden: H.
-        w_rows [P+D, 2P]: rows are hidden units, then inputs, the order of a step's operands. b_row [1, 2P].
+        w_rows [P+D, 2P]: rows are hidden units, then inputs, the order of a step's operands. b_row [1, 2P]. Both are
+        in `units_of` gates and candidates.
         out_rows [O, P]: w_out transposed.
         The last three are overwritten inside the first H units; beyond them they must be zero and stay so.
     """
     inputs = w.shape[0] - hidden
     units = out_rows.shape[1]
     for side in range(2):
+        scale = splat_like(units_of(side), w)
         for unit in range(0, hidden, LANES):
             count = min(LANES, hidden - unit)
             source, target = (2 * place + side) * hidden + unit, side * units + unit
             for row in range(hidden):
-                store_part(w_rows, (row, target), load_part(w, (inputs + row, source), count), count)
+                store_part(w_rows, (row, target), scale * load_part(w, (inputs + row, source), count), count)
             for row in range(inputs):
-                store_part(w_rows, (units + row, target), load_part(w, (row, source), count), count)
-            store_part(b_row, (0, target), load_part(b, source, count), count)
+                store_part(w_rows, (units + row, target), scale * load_part(w, (row, source), count), count)
+            store_part(b_row, (0, target), scale * load_part(b, source, count), count)
     outputs = out_rows.shape[0]
     for o in range(outputs):
         for row in range(hidden):
@@ -90,15 +131,22 @@ def pack_weights(w, b, w_out, place, hidden, w_rows, b_row, out_rows):
 
 @inlined
 def transpose_weights(w_rows, w_back):
-    """The hidden rows of w_rows [P+D, 2P] transposed, w_back [2P, P]: for the backward product; overwritten."""
+    """The hidden rows of w_rows [P+D, 2P] transposed, w_back [2P, P]: for the backward product; overwritten.
+
+    They are multiplied by 1/`units_of` their columns: gradients are those of the contract's weights.
+    """
+    units = w_back.shape[1]
     for column in range(0, w_back.shape[0], LANES):
-        for row in range(0, w_back.shape[1], LANES):
+        scale = splat_like(1.0 / units_of(column // units), w_back)
+        for row in range(0, units, LANES):
             store_tile(w_back, column, row, transposed(load_tile(w_rows, row, column, LANES)))
+            for r in range(column, column + LANES):
+                store(w_back, (r, row), scale * load(w_back, (r, row)))
 
 
 @inlined
 def unpack_gradients(dw_rows, db_row, dout_rows, place, hidden, dw, db, dw_out):
-    """Lay the kernels' gradients out as the contract's parameters: the inverse of `pack_weights`.
+    """Lay the kernels' gradients out as the contract's parameters, from where `pack_weights` puts these.
 
     Parameters
         dw_rows [P+D, 2P], db_row [1, 2P], dout_rows [O, P]. hidden: H.
@@ -123,7 +171,7 @@ def unpack_gradients(dw_rows, db_row, dout_rows, place, hidden, dw, db, dw_out):
 
 @inlined
 def _read_out(states, out_rows, b_out, y):
-    """y = h·W_o + b_o: for each output 16 partial sums over the units, then one fixed tree."""
+    """y = h·W_o + b_o for states [rows, P], y [rows, O]: for each output 16 partial sums, then one fixed tree."""
     for o in range(b_out.size):
         for row in range(y.shape[0]):
             total = splat_like(0.0, states)
@@ -155,15 +203,14 @@ def _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, stat
 
     `row` is where the batch begins in `gates` and `states`. States are rounded where `grid` is not 0.
     """
-    units = decay.size
-    one = splat_like(1.0, decay)
+    units = decay.shape[1]
     product_from_row(operands, first, batch, w_rows, b_row, gates, row)
     for b in range(batch):
         for unit in range(0, units, LANES):
-            gate = sigmoid(load(gates, (row + b, unit)))
-            candidate = tanh(load(gates, (row + b, units + unit)))
-            kept = (one - gate) * (load(decay, unit) * load(operands, (first + b, unit)))
-            state = fma(gate, candidate, kept)
+            gate = sigmoid_base2(load(gates, (row + b, unit)))
+            candidate = tanh_base2(load(gates, (row + b, units + unit)))
+            left = load(decay, (0, unit)) * load(operands, (first + b, unit))
+            state = fma(gate, candidate - left, left)
             if grid:
                 state = on_grid(state, grid)
             store(gates, (row + b, unit), gate)
@@ -173,58 +220,81 @@ def _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, stat
 
 
 @kernel
-def network_forward(
-    x, w, b, tau, w_out, b_out, place, dt, grid, w_rows, b_row, out_rows, decay, operands, gates, states, y
-):  # fmt: skip
+def network_forward(x, w, b, tau, w_out, b_out, place, dt, grid, block, space, states, y):
     """Run the network over a batch of sequences, from a state of zero, and read its states out.
 
     Equation
         u_t = [h_{t−1}; x_t]      g_t = σ(b_g + u_t·W_g)      c_t = tanh(b_c + u_t·W_c)
-        h_t = (1 − g_t)·decay·h_{t−1} + g_t·c_t      y_t = h_t·W_o + b_o
+        h_t = decay·h_{t−1} + g_t·(c_t − decay·h_{t−1})      y_t = h_t·W_o + b_o
     Parameters
         x [T, B, D]. w [D+H, S·2H], b [S·2H], tau [S·H], w_out [H, S·O], b_out [S·O]: the contract's arrays, of which
-        those at `place` are run. dt: of one step.
+        those at `place` are run. dt: of one step. σ(a) and tanh(a) are computed to the base 2, of a/ln 2 and 2a/ln 2.
         grid: each h_t, which lies in (−1, 1), is rounded to a multiple of 1/grid as soon as it is there; 0: it is not.
-        w_rows [P+D, 2P], b_row [1, 2P], out_rows [O, P]: as `pack_weights` lays them out. decay [P].
-        operands [(T+1)·B, ≥ P+D]: row t·B+b is u_t, so the first B rows of hidden units must be zero.
-        gates [T·B, 2P]: g_t, then c_t. states [T·B, P]: h_t. y [T·B, O], or [0, O] where no output is wanted.
-        The last eight are overwritten.
+        space: flat, as `space_shapes` cuts it for that `block`; the first six matrices are overwritten.
+        states [T, B, P]: h_t. y [T, B, O], or [0, B, O] where no output is wanted. Both are overwritten.
     Saved for backward
-        w_rows, out_rows, decay, operands, gates, states.
+        The first six matrices of `space`.
     Errors
         None are checked; shapes are the caller's.
     """
     steps, batch, inputs = x.shape
-    hidden, outputs = w.shape[0] - inputs, out_rows.shape[0]
+    units, outputs, hidden, rows = states.shape[2], y.shape[2], w.shape[0] - inputs, steps * batch
+    w_rows, b_row, out_rows, decay, operands, gates = matrices(
+        space, space_shapes(steps, batch, inputs, units, outputs, block)
+    )[:6]
     decay_forward(tau[place * hidden : (place + 1) * hidden], dt, decay)
     pack_weights(w, b, w_out, place, hidden, w_rows, b_row, out_rows)
-    _put_inputs(x.reshape(steps * batch, inputs), 0, steps * batch, operands, 0, decay.size)
+    _put_inputs(x.reshape(rows, inputs), 0, rows, operands, 0, units)
+    state_rows = states.reshape(rows, units)
     for t in range(steps):
         first = t * batch
-        _step(operands, first, first + batch, batch, w_rows, b_row, decay, grid, gates, states, first)
-    _read_out(states, out_rows, b_out[place * outputs : (place + 1) * outputs], y)
+        _step(operands, first, first + batch, batch, w_rows, b_row, decay, grid, gates, state_rows, first)
+    own_b_out, y_rows = b_out[place * outputs : (place + 1) * outputs], y.reshape(y.shape[0] * batch, outputs)
+    _read_out(state_rows, out_rows, own_b_out, y_rows)
 
 
 @inlined
-def _readout_gradients(dy, states, dout_rows, db_out, first, batch):
-    """What the steps of one time add to the gradients of the readout: dW_o += hᵀ·dy and db_o += Σ dy."""
+def _column_sum(dy, o):
+    """Σ dy[:, o]: sums of every fourth row, so that no addition waits for the one before, then one fixed tree."""
+    rows, zero = dy.shape[0], dy.dtype.type(0.0)
+    a, b, c, d = zero, zero, zero, zero
+    for row in range(0, rows - rows % 4, 4):
+        a, b, c, d = a + dy[row, o], b + dy[row + 1, o], c + dy[row + 2, o], d + dy[row + 3, o]
+    for row in range(rows - rows % 4, rows):
+        a += dy[row, o]
+    return (a + b) + (c + d)
+
+
+@inlined
+def _column_product(dy, o, operands, first, unit):
+    """Σ dy[row, o]·operands[first + row, unit : +16] over all rows, in the order of `_column_sum`."""
+    rows, zero = dy.shape[0], splat_like(0.0, dy)
+    a, b, c, d = zero, zero, zero, zero
+    for row in range(0, rows - rows % 4, 4):
+        at = first + row
+        a = fma(splat_like(dy[row, o], dy), load(operands, (at, unit)), a)
+        b = fma(splat_like(dy[row + 1, o], dy), load(operands, (at + 1, unit)), b)
+        c = fma(splat_like(dy[row + 2, o], dy), load(operands, (at + 2, unit)), c)
+        d = fma(splat_like(dy[row + 3, o], dy), load(operands, (at + 3, unit)), d)
+    for row in range(rows - rows % 4, rows):
+        a = fma(splat_like(dy[row, o], dy), load(operands, (first + row, unit)), a)
+    return (a + b) + (c + d)
+
+
+@inlined
+def _readout_gradients(dy, operands, batch, dout_rows, db_out):
+    """dW_o = Σ hᵀ·dy and db_o = Σ dy over all rows; h_t stands among the operands of the next step."""
     for o in range(dy.shape[1]):
-        for unit in range(0, states.shape[1], LANES):
-            total = load(dout_rows, (o, unit))
-            for row in range(first, first + batch):
-                total = fma(splat_like(dy[row, o], states), load(states, (row, unit)), total)
-            store(dout_rows, (o, unit), total)
-        total = db_out[o]
-        for row in range(first, first + batch):
-            total += dy[row, o]
-        db_out[o] = total
+        for unit in range(0, dout_rows.shape[1], LANES):
+            store(dout_rows, (o, unit), _column_product(dy, o, operands, batch, unit))
+        db_out[o] = _column_sum(dy, o)
 
 
 @inlined
 def _slope_of_states(dy, out_rows, dhidden, row, unit):
     """dhidden + dy·W_oᵀ for sixteen units of one row: the gradient by a state from everything but later steps."""
-    slope = load(dhidden, (row, unit))
-    for o in range(dy.shape[1]):
+    slope = fma(splat_like(dy[row, 0], dhidden), load(out_rows, (0, unit)), load(dhidden, (row, unit)))
+    for o in range(1, dy.shape[1]):
         slope = fma(splat_like(dy[row, o], dhidden), load(out_rows, (o, unit)), slope)
     return slope
 
@@ -236,8 +306,12 @@ def _step_gradients(dy, out_rows, dhidden, decay, operands, gates, carry, dgates
     The batch begins with row `first` of the sequence, and with row `at` of `dgates`.
     """
     batch, units = carry.shape
-    one, left = splat_like(1.0, decay), load(decay, unit)
-    sum_decay, sum_gate, sum_candidate = load(ddecay, unit), load(db_row, (0, unit)), load(db_row, (0, units + unit))
+    one, left = splat_like(1.0, decay), load(decay, (0, unit))
+    sum_decay, sum_gate, sum_candidate = (
+        load(ddecay, (0, unit)),
+        load(db_row, (0, unit)),
+        load(db_row, (0, units + unit)),
+    )
     for b in range(batch):
         row = first + b
         gate, candidate = load(gates, (row, unit)), load(gates, (row, units + unit))
@@ -251,16 +325,13 @@ def _step_gradients(dy, out_rows, dhidden, decay, operands, gates, carry, dgates
         store(carry, (b, unit), closed * left)
         sum_decay = fma(closed, before, sum_decay)
         sum_gate, sum_candidate = sum_gate + dgate, sum_candidate + dcandidate
-    store(ddecay, unit, sum_decay)
+    store(ddecay, (0, unit), sum_decay)
     store(db_row, (0, unit), sum_gate)
     store(db_row, (0, units + unit), sum_candidate)
 
 
 @kernel
-def network_backward(
-    dy, dhidden, tau, place, dt, w_rows, w_back, decay, out_rows, operands, gates, states, carry, dgates,
-    dw_rows, db_row, ddecay, dout_rows, dw, db, dtau, dw_out, db_out,
-):  # fmt: skip
+def network_backward(dy, dhidden, tau, place, dt, block, space, dw, db, dtau, dw_out, db_out):
     """Gradients through time of one forward pass.
 
     Equation, with dh_t = dhidden_t + dy_t·W_oᵀ + carry_t
@@ -268,34 +339,35 @@ def network_backward(
         da_t = [dg_t·g_t·(1 − g_t); dc_t·(1 − c_t²)]
         carry_{t−1} = dh_t·(1 − g_t)·decay + da_t·Wᵀ
         dW = Σ u_tᵀ·da_t     db = Σ da_t     ddecay = Σ dh_t·(1 − g_t)·h_{t−1}     dW_o = Σ h_tᵀ·dy_t     db_o = Σ dy_t
-        Steps are taken in blocks that fill `dgates`, from the last. Sums run over t from the last, then b from the
-        first; that of dW over blocks from the last, then over the rows of a block from the first.
+        Steps are taken in blocks of `block` rows, from the last. Sums run over t from the last, then b from the first;
+        that of dW over blocks from the last, then over the rows of a block from the first; those of the readout over
+        every fourth row from the first.
     Parameters
-        dy [T·B, O]: gradient of the loss by every output. dhidden [T·B, P]: by every h_t from what reads it beside the
-        readout and the next step. tau [S·H], place, dt, w_rows [P+D, 2P], decay [P], out_rows [O, P],
-        operands [(T+1)·B, ≥ P+D], gates [T·B, 2P], states [T·B, P]: of the forward pass.
-        w_back [2P, P], carry [B, P], dgates [`block_rows(B)`, 2P], dw_rows [P+D, 2P], db_row [1, 2P], ddecay [P],
-        dout_rows [O, P]: working space.
+        dy [T, B, O]: gradient of the loss by every output. dhidden [T, B, P]: by every h_t from what reads it beside
+        the readout and the next step. tau [S·H], place, dt, block, space: of the forward pass; the matrices of `space`
+        behind the sixth are overwritten.
         dw [D+H, S·2H], db [S·2H], dtau [S·H], dw_out [H, S·O], db_out [S·O]: overwritten at `place`.
     Source
         Derived in docs/derivations/cfc.md.
     """
+    steps, batch, outputs = dy.shape
+    units, hidden, end = dhidden.shape[2], dw_out.shape[0], steps * batch
+    (
+        w_rows, _, out_rows, decay, operands, gates, w_back, carry, dgates, dw_rows, db_row, dout_rows, ddecay,
+    ) = matrices(space, space_shapes(steps, batch, dw.shape[0] - hidden, units, outputs, block))  # fmt: skip
     transpose_weights(w_rows, w_back)
-    batch, units = carry.shape
-    hidden, outputs = dw.shape[0] - (dw_rows.shape[0] - units), dout_rows.shape[0]
     first_unit = place * hidden
     own_tau, own_dtau = tau[first_unit : first_unit + hidden], dtau[first_unit : first_unit + hidden]
-    own_db_out = db_out[place * outputs : (place + 1) * outputs]
-    carry[:], dw_rows[:], db_row[:], ddecay[:], dout_rows[:], own_db_out[:] = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    end = gates.shape[0]
+    dy_rows, dhidden_rows = dy.reshape(end, outputs), dhidden.reshape(end, units)
+    _readout_gradients(dy_rows, operands, batch, dout_rows, db_out[place * outputs : (place + 1) * outputs])
+    carry[:], dw_rows[:], db_row[:], ddecay[:] = 0.0, 0.0, 0.0, 0.0
     while end:
-        rows = min(dgates.shape[0], end)
+        rows = min(block, end)
         start = end - rows
         for first in range(end - batch, start - 1, -batch):
-            _readout_gradients(dy, states, dout_rows, own_db_out, first, batch)
             for unit in range(0, units, LANES):
                 _step_gradients(
-                    dy, out_rows, dhidden, decay, operands, gates, carry, dgates, db_row, ddecay,
+                    dy_rows, out_rows, dhidden_rows, decay, operands, gates, carry, dgates, db_row, ddecay,
                     first, first - start, unit,
                 )  # fmt: skip
             if first:
@@ -310,7 +382,7 @@ def network_backward(
 def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, states, y):
     """Σ (y − target)² over all steps, samples and outputs, in that order; infinity as soon as it exceeds `bound`."""
     steps, batch, inputs = x.shape
-    rows, units = x.reshape(steps * batch, inputs), decay.size
+    rows, units = x.reshape(steps * batch, inputs), decay.shape[1]
     operands[:batch, :units] = 0.0
     total = 0.0
     for t in range(steps):

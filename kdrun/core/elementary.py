@@ -139,6 +139,45 @@ def _above_power(x, rounded):
 
 
 @inlined
+def _nearest_power_base2(x):
+    """n + rounder with n = round(x): the power of two that is nearest to 2ˣ."""
+    return x + _rounder(x)
+
+
+@inlined
+def _exp2_polynomial_single(r):
+    q = splat_like(0.0001545553290898702548, r)
+    q = fma(q, r, splat_like(0.001339086849009449588, r))
+    q = fma(q, r, splat_like(0.009618080328840558072, r))
+    q = fma(q, r, splat_like(0.05550360687072720488, r))
+    return fma(q, r, splat_like(0.2402265069591007123, r))
+
+
+@inlined
+def _exp2_polynomial_double(r):
+    q = splat_like(4.456246756704494101e-10, r)
+    q = fma(q, r, splat_like(7.072440121670900886e-9, r))
+    q = fma(q, r, splat_like(1.017805435870316471e-7, r))
+    q = fma(q, r, splat_like(1.321544404778033707e-6, r))
+    q = fma(q, r, splat_like(0.00001525273384758746377, r))
+    q = fma(q, r, splat_like(0.000154035304369239767, r))
+    q = fma(q, r, splat_like(0.001333355814640123561, r))
+    q = fma(q, r, splat_like(0.00961812910761316751, r))
+    q = fma(q, r, splat_like(0.05550410866482163947, r))
+    return fma(q, r, splat_like(0.2402265069591007123, r))
+
+
+_exp2_polynomial = _by_precision(_exp2_polynomial_single, _exp2_polynomial_double)
+
+
+@inlined
+def _above_power_base2(x, rounded):
+    """s = 2ʳ − 1 with r = x − n, which is exact, so that 2ˣ = 2ⁿ·(1 + s); precise also where s is small."""
+    r = x - (rounded - _rounder(x))
+    return fma(r, splat_like(0.6931471805599453, x), (r * r) * _exp2_polynomial(r))
+
+
+@inlined
 def exp(x):
     """eˣ = 2ⁿ·(1 + s). 2ⁿ comes in two factors, so that subnormal results round once."""
     low, high = splat_by_precision(-104.0, -746.0, x), splat_by_precision(89.0, 710.0, x)
@@ -152,22 +191,32 @@ def exp(x):
 # ------------------------------------------------------------------------------------------ sigmoid and tanh
 
 
-@inlined
-def sigmoid(x):
-    """1/(1 + e⁻ˣ), by z = e^(−|x|) so that nothing overflows and small values keep their precision.
+def _logistic(nearest: Function, above: Function, lowest_single: float, lowest_double: float) -> Function:
+    """1/(1 + z), by z = e^(−|x|) or 2^(−|x|) so that nothing overflows and small values keep their precision.
 
-    z is computed 2⁶⁴ (2⁵¹²) times too large and scaled down, so that a subnormal one rounds once. The quotient is
-    corrected by what the rounding of 1 + z left over: without that it is 2.2 units off.
+    `nearest` and `above` make z = 2ⁿ·(1 + s); it is 0 from `lowest` on. z is computed 2⁶⁴ (2⁵¹²) times too large and
+    scaled down, so that a subnormal one rounds once. The quotient is corrected by what the rounding of 1 + z left over:
+    without that it is 2.2 units off.
     """
-    zero, one, lowest = splat_like(0.0, x), splat_like(1.0, x), splat_by_precision(-104.0, -746.0, x)
-    t = zero - absolute(x)
-    t = select(t < lowest, lowest, t)
-    rounded = _nearest_power(t)
-    power = _power_of_two(as_integers(rounded), splat_by_precision(2.0**64, 2.0**512, x))
-    z = fma(_above_power(t, rounded), power, power) * splat_by_precision(2.0**-64, 2.0**-512, x)
-    denominator = one + z
-    quotient = select(x < zero, z, one) / denominator
-    return fma(quotient, (denominator - one) - z, quotient)
+
+    @inlined
+    def logistic(x):
+        zero, one, lowest = splat_like(0.0, x), splat_like(1.0, x), splat_by_precision(lowest_single, lowest_double, x)
+        t = zero - absolute(x)
+        t = select(t < lowest, lowest, t)
+        rounded = nearest(t)
+        power = _power_of_two(as_integers(rounded), splat_by_precision(2.0**64, 2.0**512, x))
+        z = fma(above(t, rounded), power, power) * splat_by_precision(2.0**-64, 2.0**-512, x)
+        denominator = one + z
+        quotient = select(x < zero, z, one) / denominator
+        return fma(quotient, (denominator - one) - z, quotient)
+
+    return logistic
+
+
+# 1/(1 + e⁻ˣ), and 1/(1 + 2⁻ˣ), which is the sigmoid of x·ln 2.
+sigmoid = _logistic(_nearest_power, _above_power, -104.0, -746.0)
+sigmoid_base2 = _logistic(_nearest_power_base2, _above_power_base2, -150.0, -1076.0)
 
 
 @inlined
@@ -186,21 +235,44 @@ def _tanh_polynomial_double(z):
     return fma(p, z, splat_like(-0.3333333333333333331, z))
 
 
-@inlined
-def _tanh_single(x):
-    """(1 − e^(−2|x|))/(1 + e^(−2|x|)), both from e^(−2|x|) = 2ⁿ·(1 + s); it is ±1 from |x| = 20 on.
+def _tangent(doubled: Function, nearest: Function, above: Function, lowest: float) -> Function:
+    """(1 − z)/(1 + z), both from z = e^(−2|x|) or 2^(−|x|) = 2ⁿ·(1 + s), in float32; it is ±1 beyond `lowest`.
 
-    Near zero n is 0 and the numerator s itself. Elsewhere it does not matter that ln 2 is subtracted in one part.
+    `doubled`, `nearest` and `above` make the exponent, 2ⁿ and s. Near zero n is 0 and the numerator s itself.
     """
-    zero, one, lowest = splat_like(0.0, x), splat_like(1.0, x), splat_like(-40.0, x)
-    magnitude = absolute(x)
-    t = zero - (magnitude + magnitude)
-    t = select(t < lowest, lowest, t)
-    rounded = _nearest_power(t)
-    power = _power_of_two(as_integers(rounded), one)
-    r = fma(rounded - _rounder(x), splat_like(-0.6931471824645996, x), t)
-    s = fma(r * r, _exp_polynomial(r), r)
-    return copy_sign(fma(s, power, power - one) / fma(s, power, power + one), x)
+
+    @inlined
+    def tangent(x):
+        one, lowest_exponent = splat_like(1.0, x), splat_like(lowest, x)
+        t = splat_like(0.0, x) - doubled(absolute(x))
+        t = select(t < lowest_exponent, lowest_exponent, t)
+        rounded = nearest(t)
+        power = _power_of_two(as_integers(rounded), one)
+        s = above(t, rounded)
+        return copy_sign(fma(s, power, power - one) / fma(s, power, power + one), x)
+
+    return tangent
+
+
+@inlined
+def _twice(x):
+    return x + x
+
+
+@inlined
+def _once(x):
+    return x
+
+
+@inlined
+def _above_power_roughly(x, rounded):
+    """`_above_power` with ln 2 subtracted in one part: as precise where n is 0, and elsewhere 1 + s is."""
+    r = fma(rounded - _rounder(x), splat_like(-0.6931471824645996, x), x)
+    return fma(r * r, _exp_polynomial(r), r)
+
+
+_tanh_single = _tangent(_twice, _nearest_power, _above_power_roughly, -40.0)
+_tanh_base2_single = _tangent(_once, _nearest_power_base2, _above_power_base2, -58.0)
 
 
 @inlined
@@ -218,8 +290,15 @@ def _tanh_double(x):
     return copy_sign(select(magnitude < splat_like(0.55, x), small, large), x)
 
 
+@inlined
+def _tanh_base2_double(x):
+    return _tanh_double(x * splat_like(0.34657359027997264, x))
+
+
 # In float64, where nothing is trained, the quotient would be 2.15 units off.
 tanh = _by_precision(_tanh_single, _tanh_double)
+# (1 − 2⁻ˣ)/(1 + 2⁻ˣ), which is tanh of x·ln 2/2.
+tanh_base2 = _by_precision(_tanh_base2_single, _tanh_base2_double)
 
 
 # ------------------------------------------------------------------------------------------ sin and cos
@@ -374,6 +453,22 @@ def tanh_array(x, out):
     for i in range(0, x.size, LANES):
         count = min(LANES, x.size - i)
         store_part(out, i, tanh(load_part(x, i, count)), count)
+
+
+@kernel
+def sigmoid_base2_array(x, out):
+    """out [n] = sigmoid_base2 of x [n], float32 or float64."""
+    for i in range(0, x.size, LANES):
+        count = min(LANES, x.size - i)
+        store_part(out, i, sigmoid_base2(load_part(x, i, count)), count)
+
+
+@kernel
+def tanh_base2_array(x, out):
+    """out [n] = tanh_base2 of x [n], float32 or float64."""
+    for i in range(0, x.size, LANES):
+        count = min(LANES, x.size - i)
+        store_part(out, i, tanh_base2(load_part(x, i, count)), count)
 
 
 @kernel

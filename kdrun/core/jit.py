@@ -20,6 +20,7 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core import config as _config
+from numba.extending import register_jitable
 
 Function = Callable[..., Any]
 
@@ -104,6 +105,12 @@ def kernel(function: Function) -> Function:
     finally:
         numba_config.CACHE_DIR = before
     return compiled
+
+
+def shared(function: Function) -> Function:
+    """A function of plain numbers that kernels and Python both call."""
+    usable: Function = register_jitable(function)
+    return usable
 
 
 def inlined(function: Function) -> Function:

@@ -226,5 +226,8 @@ def multiply_columns_inplace(a, b, places, columns):
     """a ← a·b elementwise in some columns of arrays [m, n] of one dtype: so many at each of `places`, int64 [k]."""
     for row in range(a.shape[0]):
         for place in places:
-            for column in range(place * columns, (place + 1) * columns):
-                a[row, column] *= b[row, column]
+            end = (place + 1) * columns
+            for column in range(place * columns, end, LANES):
+                count = min(LANES, end - column)
+                product = load_part(a, (row, column), count) * load_part(b, (row, column), count)
+                store_part(a, (row, column), product, count)

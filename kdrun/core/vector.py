@@ -22,11 +22,12 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from kdrun.core.jit import JIT_DISABLED
+from kdrun.core.jit import JIT_DISABLED, shared
 
 LANES = 16
 
 
+@shared
 def width(units: int) -> int:
     """P: the next multiple of the vector width, the number of units that kernels work with."""
     return -(-units // LANES) * LANES

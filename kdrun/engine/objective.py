@@ -115,6 +115,7 @@ class Objective:
             self.teacher_want |= recipe.weighting.teacher_want
         self.gradients = self._zero_gradients()
         self._trains_own = any(len(own) for own in self.own.values())
+        self._judged = [(name, term, self.contexts[name]) for name, term in self.terms.items()]
 
     def _start_slots(self, stream: Callable[[str], Stream]) -> None:
         dtype = self.network.dtype
@@ -184,7 +185,7 @@ class Objective:
         found = self._losses(batch, progress)
         if self._trains_own:
             self._own_gradients(found.results)
-        d_outputs = _sum_outputs(found.results, found.weights)
+        d_outputs = _output_gradients(found.results, found.weights)
         if self.recipe.credit is None:
             cohort = self.cohort
             self.network.backward(cohort.weights, batch.inputs, d_outputs, cohort.gradient_arrays, self.place)
@@ -261,16 +262,17 @@ class Objective:
         self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, progress: Progress, hyper: Mapping[str, Any]
     ) -> dict[str, Weighted]:
         supervised = self.recipe.supervised_weight
-        for term in self.recipe.terms.values():
-            supervised *= term.supervised_weight(progress)
+        for sharing in self.recipe.sharing:
+            supervised *= sharing.supervised_weight(progress)
         results = {}
-        for name, term in self.terms.items():
-            weight = term.weight(progress) * (supervised if name == SUPERVISED else 1.0)
-            if weight == 0.0 and name != SUPERVISED:
+        for name, term, context in self._judged:
+            weight = term.weight(progress)
+            if name == SUPERVISED:
+                weight *= supervised
+            elif weight == 0.0:
                 continue
-            context = self.contexts[name]
-            context.hyper = {known: hyper[known] for known in term.hyper_names if known in hyper} if hyper else hyper
-            context.sample_weights = None
+            if term.hyper_names:
+                context.hyper = {known: hyper[known] for known in term.hyper_names if known in hyper}
             result = term.evaluate(student, teachers, batch, context)
             results[name] = Weighted(term, weight, result, mean_of(result.value))
         return results
@@ -289,6 +291,7 @@ class Objective:
                 context = self.contexts[name]
                 context.sample_weights = weights
                 again = entry.term.evaluate(student, teachers, batch, context)
+                context.sample_weights = None
                 entry.result = entry.result._replace(d_own=again.d_own, d_hyper=again.d_hyper)
 
     def _own_gradients(self, results: dict[str, Weighted]) -> None:
@@ -332,28 +335,26 @@ def _sample_values(results: dict[str, Weighted]) -> Array:
     return total
 
 
-def _sum_outputs(results: dict[str, Weighted], weights: Array | None) -> Arrays:
-    """Gradients of the loss by the student's outputs: per-sample terms, weighted, then batch terms."""
-    total: dict[str, Array] = {}
-    for entry in results.values():
-        if entry.term.per_sample:
-            _add_gradients(total, entry)
-    if weights is not None:
-        for gradient in total.values():
-            rows = gradient.reshape(-1, weights.size, gradient.shape[-1])
-            scale_samples_inplace(rows, weights.astype(gradient.dtype))
-    for entry in results.values():
-        if not entry.term.per_sample:
-            _add_gradients(total, entry)
-    return total
+def _output_gradients(results: dict[str, Weighted], weights: Array | None) -> Arrays:
+    """Gradients of the loss by the student's outputs; `weights` are those of samples in per-sample terms."""
+    if weights is None:
+        return _add_outputs(results.values(), {})
+    total = _add_outputs([entry for entry in results.values() if entry.term.per_sample], {})
+    for gradient in total.values():
+        rows = gradient.reshape(-1, weights.size, gradient.shape[-1])
+        scale_samples_inplace(rows, weights.astype(gradient.dtype))
+    return _add_outputs([entry for entry in results.values() if not entry.term.per_sample], total)
 
 
-def _add_gradients(total: dict[str, Array], entry: Weighted) -> None:
+def _add_outputs(entries: Iterable[Weighted], total: dict[str, Array]) -> dict[str, Array]:
     """total += weight·gradients; the first gradient of an output becomes its total."""
-    for name, gradient in entry.result.d_outputs.items():
-        if name in total:
-            add_scaled(gradient.reshape(-1), entry.weight, total[name].reshape(-1))
-            continue
-        if entry.weight != 1.0:
-            scale_inplace(gradient.reshape(-1), entry.weight)
-        total[name] = gradient
+    for entry in entries:
+        weight = entry.weight
+        for name, gradient in entry.result.d_outputs.items():
+            if name in total:
+                add_scaled(gradient.reshape(-1), weight, total[name].reshape(-1))
+                continue
+            if weight != 1.0:
+                scale_inplace(gradient.reshape(-1), weight)
+            total[name] = gradient
+    return total

@@ -88,6 +88,11 @@ class Recipe:
         }
 
     @cached_property
+    def sharing(self) -> list[Term]:
+        """Terms that share the loss with the task's own."""
+        return [term for term in self.terms.values() if type(term).supervised_weight is not Term.supervised_weight]
+
+    @cached_property
     def with_own_loss(self) -> dict[str, Level]:
         """Levels with a term on their own arrays."""
         return self.overriding("own_loss")

@@ -192,7 +192,8 @@ class Trainer:
         if batch.kind:
             series.add(batch.kind, 1.0, count=True)
         # Outputs are overwritten by the next forward pass, which may be the gate's: slots look at them before.
-        objective.remember(evaluation, batch)
+        if objective.recipe.remembering:
+            objective.remember(evaluation, batch)
         return evaluation, slopes
 
     def _update(self, progress: Progress, penalties: Slopes = ()) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 from pydantic import Field
 
 from kdrun.core.arrays import zeros
-from kdrun.core.cfc import block_rows, network_backward, network_forward, take_best_values
+from kdrun.core.cfc import block_rows, network_backward, network_forward, space_shapes, take_best_values, units_of
 from kdrun.core.vector import width
+from kdrun.core.views import cut, size_of
 from kdrun.factors.contract import Array, Arrays
 from kdrun.models.contract import ModelSpec, Network, Pricing, Readout, Tensor
 
@@ -39,19 +40,20 @@ class Cfc(ModelSpec):
 
 
 class _Space:
-    """Arrays of one sequence length and batch size, all zero at first; see core/cfc.py for their meaning."""
+    """What the passes over one sequence length and batch size write to, all zero at first.
+
+    `flat` is the kernels' own (see core/cfc.py); `packed` are the weights, biases, readout and decay in it.
+    """
 
     def __init__(self, network: CfcNetwork, steps: int, batch: int) -> None:
-        rows, units, dtype = steps * batch, network.units, network.dtype
-        inputs, outputs = network.inputs, network.readout.width
-        self.operands = zeros((rows + batch, width(units + inputs)), dtype)
-        self.gates, self.hidden = zeros((rows, 2 * units), dtype), zeros((rows, units), dtype)
-        self.y, self.no_dy = zeros((rows, outputs), dtype), zeros((rows, outputs), dtype)
-        self.dhidden, self.no_dhidden = zeros((rows, units), dtype), zeros((rows, units), dtype)
+        units, outputs, dtype = network.units, network.readout.width, network.dtype
+        self.block = block_rows(batch)
+        shapes = space_shapes(steps, batch, network.inputs, units, outputs, self.block)
+        self.flat = zeros(size_of(shapes), dtype)
+        self.packed = cut(self.flat, shapes[:4])
+        self.y, self.dy, self.no_dy = (zeros((steps, batch, outputs), dtype) for _ in range(3))
+        self.hidden, self.dhidden, self.no_dhidden = (zeros((steps, batch, units), dtype) for _ in range(3))
         self.no_y = self.y[:0]
-        self.columns, self.dcolumns = self.y.reshape(steps, batch, outputs), zeros((steps, batch, outputs), dtype)
-        self.states = self.hidden.reshape(steps, batch, units)[:, :, : network.hidden]
-        self.carry, self.dgates = zeros((batch, units), dtype), zeros((block_rows(batch), 2 * units), dtype)
 
 
 class CfcNetwork(Network):
@@ -74,13 +76,8 @@ class CfcNetwork(Network):
         }
         self.outputs = {**{name: (columns,) for name, columns in heads.items()}, "hidden": (hidden,)}
         self.inputs, self.hidden, self.step_time, self.dtype = inputs, hidden, step_time, np.dtype(dtype)
-        self.units = units = width(hidden)
-        self._decay, self._ddecay = zeros(units, dtype), zeros(units, dtype)
-        depth = units + inputs
-        self._w_rows, self._dw_rows = zeros((depth, 2 * units), dtype), zeros((depth, 2 * units), dtype)
-        self._b_row, self._db_row = zeros((1, 2 * units), dtype), zeros((1, 2 * units), dtype)
-        self._w_back = zeros((2 * units, units), dtype)
-        self._out_rows, self._dout_rows = zeros((outputs, units), dtype), zeros((outputs, units), dtype)
+        self.units = width(hidden)
+        self._is_padded = hidden != self.units
         self._spaces: dict[tuple[int, ...], _Space] = {}
 
     def _space(self, inputs: Array) -> _Space:
@@ -94,42 +91,46 @@ class CfcNetwork(Network):
         space = self._space(inputs)
         network_forward(
             inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], place,
-            self.step_time, self.grid, self._w_rows, self._b_row, self._out_rows, self._decay,
-            space.operands, space.gates, space.hidden, space.no_y if want.isdisjoint(self.readout.names) else space.y,
+            self.step_time, self.grid, space.block, space.flat, space.hidden,
+            space.no_y if want.isdisjoint(self.readout.names) else space.y,
         )  # fmt: skip
-        outputs = self.readout.split(space.columns, want)
+        outputs = self.readout.split(space.y, want)
         if "hidden" in want:
-            outputs["hidden"] = np.ascontiguousarray(space.states)
+            outputs["hidden"] = space.hidden[:, :, : self.hidden].copy() if self._is_padded else space.hidden
         return outputs
 
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays, place: int = 0) -> None:
         """Backpropagation through time."""
         space = self._space(inputs)
-        dy, dhidden = self.readout.join(d_outputs, space.dcolumns), d_outputs.get("hidden")
+        dy, dhidden = self.readout.join(d_outputs, space.dy), d_outputs.get("hidden")
+        if dhidden is not None and self._is_padded:
+            space.dhidden[:, :, : self.hidden], dhidden = dhidden, space.dhidden
         network_backward(
-            space.no_dy if dy is None else dy.reshape(space.y.shape),
-            space.no_dhidden if dhidden is None else self._padded(space, dhidden),
-            weights["tau"], place, self.step_time, self._w_rows, self._w_back, self._decay, self._out_rows,
-            space.operands, space.gates, space.hidden, space.carry, space.dgates,
-            self._dw_rows, self._db_row, self._ddecay, self._dout_rows,
+            space.no_dy if dy is None else dy, space.no_dhidden if dhidden is None else dhidden,
+            weights["tau"], place, self.step_time, space.block, space.flat,
             gradients["w"], gradients["b"], gradients["tau"], gradients["w_out"], gradients["b_out"],
         )  # fmt: skip
 
-    @property
-    def packed(self) -> tuple[Array, Array, Array, Array]:
-        """Weights, biases, readout and decay of the last forward pass, as the kernels have them."""
-        return self._w_rows, self._b_row, self._out_rows, self._decay
+    def packed(self, weights: Arrays, inputs: Array) -> tuple[Array, ...]:
+        """Copies of weights, biases, readout and decay as the kernels have them."""
+        self.forward(weights, inputs, frozenset())
+        return tuple(array.copy() for array in self._space(inputs).packed)
 
     def pricing(self, weights: Arrays, inputs: Array, target: Array) -> Pricing:
         """A copy of the network in the kernels' layout, in which one weight at a time is another."""
         return _CfcPricing(self, weights, inputs, target)
 
-    def _padded(self, space: _Space, dhidden: Array) -> Array:
-        """Gradients by hidden states [T, B, H] as rows [T·B, P]."""
-        if self.hidden == self.units:
-            return dhidden.reshape(-1, self.hidden)
-        space.dhidden[:, : self.hidden] = dhidden.reshape(-1, self.hidden)
-        return space.dhidden
+
+class _Places(NamedTuple):
+    """Where weights of one column of the contract stand in the kernels' layout, and what they are multiplied by there.
+
+    `rows` and `columns` are int64 [weights]; `scale` is of the network's dtype.
+    """
+
+    array: Array
+    rows: Array
+    columns: Array
+    scale: Any
 
 
 class _CfcPricing:
@@ -139,8 +140,7 @@ class _CfcPricing:
         batch, units, dtype = inputs.shape[1], network.units, network.dtype
         outputs = network.readout.width
         self._network, self._inputs, self._target = network, inputs, target
-        network.forward(weights, inputs, frozenset())
-        self._w_rows, self._b_row, self._out_rows, self._decay = (array.copy() for array in network.packed)
+        self._w_rows, self._b_row, self._out_rows, self._decay = network.packed(weights, inputs)
         self._b_out = weights["b_out"].copy()
         self._space = (
             zeros((2 * batch, width(units + network.inputs)), dtype),
@@ -149,17 +149,15 @@ class _CfcPricing:
             zeros((batch, outputs), dtype),
         )
 
-    def _places(self, tensor: str, rows: Array, column: int) -> tuple[Array, Array, Array]:
-        """Where weights of one column of the contract stand in the kernels' layout: array, rows, columns."""
+    def _places(self, tensor: str, rows: Array, column: int) -> _Places:
+        number = self._network.dtype.type
         if tensor == "w_out":
-            return self._out_rows, np.full_like(rows, column), rows
+            return _Places(self._out_rows, np.full_like(rows, column), rows, number(1.0))
         inputs, hidden, units = self._network.inputs, self._network.hidden, self._network.units
         side, unit = divmod(column, hidden)
-        return (
-            self._w_rows,
-            np.where(rows < inputs, units + rows, rows - inputs),
-            np.full_like(rows, side * units + unit),
-        )
+        packed_rows = np.where(rows < inputs, units + rows, rows - inputs)
+        packed_columns = np.full_like(rows, side * units + unit)
+        return _Places(self._w_rows, packed_rows, packed_columns, number(units_of(side)))
 
     def loss(self) -> float:
         # Some weight takes the value that it has, at whatever loss.
@@ -167,15 +165,15 @@ class _CfcPricing:
         return self._best(present, np.array([-1]), np.inf, self._places("w_out", np.array([0]), 0))
 
     def change(self, tensor: str, row: int, column: int, value: float) -> None:
-        array, rows, columns = self._places(tensor, np.array([row]), column)
-        array[rows, columns] = value
+        places = self._places(tensor, np.array([row]), column)
+        places.array[places.rows, places.columns] = places.scale * places.scale.dtype.type(value)
 
     def take_best(self, tensor: str, column: int, values: Array, taken: Array, loss: float) -> float:
         return self._best(values, taken, loss, self._places(tensor, np.arange(taken.size), column))
 
-    def _best(self, values: Array, taken: Array, loss: float, places: tuple[Array, Array, Array]) -> float:
+    def _best(self, values: Array, taken: Array, loss: float, places: _Places) -> float:
         best = take_best_values(
-            values, taken, loss, *places, self._inputs, self._target, self._w_rows, self._b_row, self._decay,
-            self._out_rows, self._b_out, self._network.grid, *self._space,
+            values * places.scale, taken, loss, places.array, places.rows, places.columns, self._inputs, self._target,
+            self._w_rows, self._b_row, self._decay, self._out_rows, self._b_out, self._network.grid, *self._space,
         )  # fmt: skip
         return float(best)

@@ -9,8 +9,9 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 
-from kdrun.core.cfc import block_rows, network_backward, network_forward
+from kdrun.core.cfc import block_rows, network_backward, network_forward, space_shapes
 from kdrun.core.vector import width
+from kdrun.core.views import cut, size_of
 
 DT = 0.1
 
@@ -74,45 +75,34 @@ def random_slopes(sizes: Sizes, dtype: Any, seed: int = 7) -> tuple[Any, Any]:
 class KernelCell:
     """The kernels with working space of their own."""
 
-    def __init__(self, sizes: Sizes, weights: dict[str, Any], dtype: Any) -> None:
+    def __init__(self, sizes: Sizes, weights: dict[str, Any], dtype: Any, block: int | None = None) -> None:
         self.sizes, self.weights = sizes, weights
-        units, rows = width(sizes.hidden), sizes.steps * sizes.batch
-        self.units = units
-
-        def zeros(*shape: int) -> Any:
-            return np.zeros(shape, dtype)
-
-        self.decay, self.ddecay = zeros(units), zeros(units)
-        depth = units + sizes.inputs
-        self.w_rows, self.dw_rows = zeros(depth, 2 * units), zeros(depth, 2 * units)
-        self.b_row, self.db_row = zeros(1, 2 * units), zeros(1, 2 * units)
-        self.w_back = zeros(2 * units, units)
-        self.out_rows, self.dout_rows = zeros(sizes.outputs, units), zeros(sizes.outputs, units)
-        self.operands = zeros(rows + sizes.batch, depth + 3)
-        self.gates, self.dgates = zeros(rows, 2 * units), zeros(block_rows(sizes.batch), 2 * units)
-        self.hidden, self.dhidden = zeros(rows, units), zeros(rows, units)
-        self.y, self.carry = zeros(rows, sizes.outputs), zeros(sizes.batch, units)
+        steps, batch, outputs = sizes.steps, sizes.batch, sizes.outputs
+        self.units, self.block = width(sizes.hidden), block or block_rows(batch)
+        shapes = space_shapes(steps, batch, sizes.inputs, self.units, outputs, self.block)
+        self.space = np.zeros(size_of(shapes), dtype)
+        (
+            self.w_rows, self.b_row, self.out_rows, self.decay, self.operands, self.gates, self.w_back, self.carry,
+            self.dgates, self.dw_rows, self.db_row, self.dout_rows, self.ddecay,
+        ) = cut(self.space, shapes)  # fmt: skip
+        self.hidden, self.dhidden = (np.zeros((steps, batch, self.units), dtype) for _ in range(2))
+        self.y = np.zeros((steps, batch, outputs), dtype)
         self.gradients = {name: np.full_like(array, np.nan) for name, array in weights.items()}
 
     def forward(self, x: Any) -> tuple[Any, Any]:
         """Outputs [T, B, O] and the hidden states [T, B, H] of the true units."""
         network_forward(
             x, *(self.weights[name] for name in ("w", "b", "tau", "w_out", "b_out")), 0, DT, 0,
-            self.w_rows, self.b_row, self.out_rows, self.decay, self.operands, self.gates, self.hidden, self.y,
+            self.block, self.space, self.hidden, self.y,
         )  # fmt: skip
-        sizes = self.sizes
-        y = self.y.reshape(sizes.steps, sizes.batch, sizes.outputs)
-        h = self.hidden[:, : sizes.hidden].reshape(sizes.steps, sizes.batch, sizes.hidden)
-        return y.copy(), h.copy()
+        return self.y.copy(), self.hidden[:, :, : self.sizes.hidden].copy()
 
     def backward(self, dy: Any, dhidden: Any) -> dict[str, Any]:
         """Gradients of every weight, in the layout of the weights, from those of the last forward pass."""
         sizes, gradients = self.sizes, self.gradients
-        self.dhidden[:, : sizes.hidden] = dhidden.reshape(-1, sizes.hidden)
+        self.dhidden[:, :, : sizes.hidden] = dhidden
         network_backward(
-            dy.reshape(-1, sizes.outputs), self.dhidden, self.weights["tau"], 0, DT,
-            self.w_rows, self.w_back, self.decay, self.out_rows, self.operands, self.gates, self.hidden,
-            self.carry, self.dgates, self.dw_rows, self.db_row, self.ddecay, self.dout_rows,
+            dy, self.dhidden, self.weights["tau"], 0, DT, self.block, self.space,
             *(gradients[name] for name in ("w", "b", "tau", "w_out", "b_out")),
         )  # fmt: skip
         return gradients

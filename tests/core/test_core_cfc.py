@@ -98,7 +98,7 @@ def test_units_beyond_the_last_stay_zero(sizes, dtype):
     cell.forward(random_inputs(sizes, dtype))
     cell.backward(*random_slopes(sizes, dtype))
     hidden, units = sizes.hidden, cell.units
-    assert not cell.hidden[:, hidden:].any()
+    assert not cell.hidden[:, :, hidden:].any()
     assert not cell.operands[:, hidden:units].any()
     assert not cell.dout_rows[:, hidden:].any()
     assert not cell.dw_rows[hidden:units].any()
@@ -223,9 +223,9 @@ def test_decay_is_the_exponential_of_the_equation(hidden, dtype, rng):
     """decay = exp(−dt/(|τ| + 1e−6)) for both signs, and for time constants near zero."""
     tau = rng.uniform(-2.0, 2.0, hidden).astype(dtype)
     tau[0] = 0.0
-    got = np.empty(hidden, dtype)
+    got = np.empty((1, hidden), dtype)
     decay_forward(tau, DT, got)
-    expected = [naive.decay(float(t), DT) for t in tau]
+    expected = [[naive.decay(float(t), DT) for t in tau]]
     np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE[dtype])
 
 
@@ -233,13 +233,13 @@ def test_decay_is_the_exponential_of_the_equation(hidden, dtype, rng):
 @pytest.mark.parametrize("hidden", [1, 17])
 def test_decay_gradient_is_that_of_finite_differences(hidden, sign, rng):
     """dτ is the numeric derivative of the decay for either sign of τ."""
-    tau, ddecay = sign * rng.uniform(0.3, 2.0, hidden), rng.uniform(-1.0, 1.0, hidden)
-    decay, got = np.empty(hidden), np.empty(hidden)
+    tau, ddecay = sign * rng.uniform(0.3, 2.0, hidden), rng.uniform(-1.0, 1.0, (1, hidden))
+    decay, got = np.empty((1, hidden)), np.empty(hidden)
     decay_forward(tau, DT, decay)
     decay_backward(tau, DT, decay, ddecay, got)
 
     def value():
-        now = np.empty(hidden)
+        now = np.empty((1, hidden))
         decay_forward(tau, DT, now)
         return float((now * ddecay).sum())
 
@@ -248,19 +248,19 @@ def test_decay_gradient_is_that_of_finite_differences(hidden, sign, rng):
 
 def test_decay_gradient_by_hand():
     """dt = 0.1 and τ = −0.5: decay is e^−0.2 and its slope −0.4·e^−0.2, but for the floor of 1e−6."""
-    tau, decay, got = np.array([-0.5]), np.empty(1), np.empty(1)
+    tau, decay, got = np.array([-0.5]), np.empty((1, 1)), np.empty(1)
     decay_forward(tau, 0.1, decay)
-    decay_backward(tau, 0.1, decay, np.ones(1), got)
-    assert decay[0] == pytest.approx(math.exp(-0.2), rel=1e-6)
+    decay_backward(tau, 0.1, decay, np.ones((1, 1)), got)
+    assert decay[0, 0] == pytest.approx(math.exp(-0.2), rel=1e-6)
     assert got[0] == pytest.approx(-0.4 * math.exp(-0.2), rel=1e-5)
 
 
 def test_decay_gradient_in_float32_is_that_of_float64(rng):
     """Training precision computes the same gradient."""
-    tau, ddecay = rng.uniform(0.3, 2.0, 17), rng.uniform(-1.0, 1.0, 17)
+    tau, ddecay = rng.uniform(0.3, 2.0, 17), rng.uniform(-1.0, 1.0, (1, 17))
     results = {}
     for kind in (np.float32, np.float64):
-        decay, results[kind] = np.empty(17, kind), np.empty(17, kind)
+        decay, results[kind] = np.empty((1, 17), kind), np.empty(17, kind)
         decay_forward(tau.astype(kind), DT, decay)
         decay_backward(tau.astype(kind), DT, decay, ddecay.astype(kind), results[kind])
     assert_gradient(results[np.float32], results[np.float64], 1e-5)
@@ -290,7 +290,10 @@ def test_width_is_the_next_multiple_of_the_lanes(hidden, expected):
 
 @all_sizes
 def test_packed_rows_stand_where_the_docstring_says(sizes, dtype):
-    """Hidden rows come first, then inputs; gate columns start at 0, candidate columns at P; the rest is zero."""
+    """Hidden rows come first, then inputs; gate columns start at 0, candidate columns at P; the rest is zero.
+
+    Weights of gates are in units of ln 2, those of candidates of half of it; transposed they are as they were.
+    """
     weights = random_weights(sizes, dtype)
     cell = KernelCell(sizes, weights, dtype)
     cell.forward(random_inputs(sizes, dtype))
@@ -299,11 +302,14 @@ def test_packed_rows_stand_where_the_docstring_says(sizes, dtype):
     expected_rows, expected_b = np.zeros_like(cell.w_rows), np.zeros_like(cell.b_row)
     expected_back, expected_out = np.zeros_like(cell.w_back), np.zeros_like(cell.out_rows)
     for side in range(2):
-        block = weights["w"][:, side * hidden : (side + 1) * hidden]
+        unit = dtype.type((1 + side) / np.log(2))
+        block = unit * weights["w"][:, side * hidden : (side + 1) * hidden]
         expected_rows[:hidden, side * units : side * units + hidden] = block[inputs:]
         expected_rows[units:, side * units : side * units + hidden] = block[:inputs]
-        expected_b[0, side * units : side * units + hidden] = weights["b"][side * hidden : (side + 1) * hidden]
-        expected_back[side * units : side * units + hidden, :hidden] = block[inputs:].T
+        expected_b[0, side * units : side * units + hidden] = unit * weights["b"][side * hidden : (side + 1) * hidden]
+        expected_back[side * units : side * units + hidden, :hidden] = (
+            dtype.type(np.log(2) / (1 + side)) * block[inputs:].T
+        )
     expected_out[:, :hidden] = weights["w_out"].T
     assert_bits(cell.w_rows, expected_rows)
     assert_bits(cell.b_row, expected_b)
@@ -313,14 +319,16 @@ def test_packed_rows_stand_where_the_docstring_says(sizes, dtype):
 
 @all_sizes
 def test_unpacking_undoes_packing(sizes, dtype):
-    """What was packed comes back bit for bit in the contract's layout."""
+    """What was packed comes back bit for bit in the contract's layout, in the units that it was packed in."""
     weights = random_weights(sizes, dtype)
     cell = KernelCell(sizes, weights, dtype)
     cell.forward(random_inputs(sizes, dtype))
     got = {name: np.full_like(weights[name], np.nan) for name in ("w", "b", "w_out")}
     unpack_gradients(cell.w_rows, cell.b_row, cell.out_rows, 0, sizes.hidden, got["w"], got["b"], got["w_out"])
+    sides = np.repeat([1, 2], sizes.hidden)
+    units = {"w": (sides / np.log(2)).astype(dtype), "b": (sides / np.log(2)).astype(dtype), "w_out": dtype.type(1)}
     for name, array in got.items():
-        assert_bits(array, weights[name])
+        assert_bits(array, units[name] * weights[name])
 
 
 def test_backward_in_float32_is_that_of_float64():
@@ -339,8 +347,7 @@ def test_gradients_do_not_depend_on_the_borders_of_blocks(steps, batch, dtype):
     weights, x = random_weights(sizes, dtype), random_inputs(sizes, dtype)
     slopes, found = random_slopes(sizes, dtype), []
     for rows in (block_rows(batch), batch, steps * batch):
-        cell = KernelCell(sizes, weights, dtype)
-        cell.dgates = np.zeros((rows, 2 * cell.units), dtype)
+        cell = KernelCell(sizes, weights, dtype, block=rows)
         cell.forward(x)
         found.append(cell.backward(*slopes))
     expected = automatic_gradients(weights, x, *slopes)

@@ -22,18 +22,22 @@ EPOCHS = 40
 
 
 def trajectory() -> dict[str, list[str]]:
-    """Losses of a float teacher and of the ternary student that starts from it, as `float.hex`."""
+    """Losses of a float teacher, the ternary student that starts from it, and one that is clipped, as `float.hex`."""
     task, model = Sine(steps=20, sequences=5), Cfc(hidden=18)
     latent = model.build(1, {"prediction": 1}, task.dt, "float32").initial_parameters(Stream(42, 1, "init"), "float32")
     techniques = {"quantizer": Ternary(), "gradient": Smoothstep(), "distillation": Trajectory()}
     found = {}
-    for name, recipe in (("teacher", recipe_of({})), ("student", recipe_of(techniques))):
+    for name, recipe, clip in (
+        ("teacher", recipe_of({}), 5.0),
+        ("student", recipe_of(techniques), 5.0),
+        ("clipped", recipe_of(techniques), 0.02),
+    ):
         teacher = TeacherModel(model.build(1, {"prediction": 1}, task.dt, "float32"), latent.copy())
         network = model.build(1, {"prediction": 1}, task.dt, "float32")
         objective = Objective(network, latent, task.loss(), recipe, (teacher,), lambda purpose: Stream(42, 1, purpose))
         series = Series.of(EPOCHS)
         data = task.training_data(lambda purpose: Stream(42, 1, purpose), "float32")
-        Trainer(objective, Adam(lr=1e-2), Constant()).train(data, EPOCHS, series)
+        Trainer(objective, Adam(lr=1e-2, clip=clip), Constant()).train(data, EPOCHS, series)
         found[name] = [value.hex() for _, value in series.points["loss"]]
     return found
 
