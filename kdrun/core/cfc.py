@@ -170,14 +170,12 @@ def unpack_gradients(dw_rows, db_row, dout_rows, place, hidden, dw, db, dw_out):
 
 
 @inlined
-def _read_out(states, out_rows, b_out, y):
-    """y = h·W_o + b_o for states [rows, P], y [rows, O]: for each output 16 partial sums, then one fixed tree."""
-    for o in range(b_out.size):
-        for row in range(y.shape[0]):
-            total = splat_like(0.0, states)
-            for unit in range(0, states.shape[1], LANES):
-                total = fma(load(states, (row, unit)), load(out_rows, (o, unit)), total)
-            y[row, o] = sum_lanes(total) + b_out[o]
+def _output(states, row, out_rows, b_out, o):
+    """y[row, o] = h·W_o + b_o: 16 partial sums over the units, then one fixed tree."""
+    total = splat_like(0.0, states)
+    for unit in range(0, states.shape[1], LANES):
+        total = fma(load(states, (row, unit)), load(out_rows, (o, unit)), total)
+    return sum_lanes(total) + b_out[o]
 
 
 @inlined
@@ -250,7 +248,9 @@ def network_forward(x, w, b, tau, w_out, b_out, place, dt, grid, block, space, s
         first = t * batch
         _step(operands, first, first + batch, batch, w_rows, b_row, decay, grid, gates, state_rows, first)
     own_b_out, y_rows = b_out[place * outputs : (place + 1) * outputs], y.reshape(y.shape[0] * batch, outputs)
-    _read_out(state_rows, out_rows, own_b_out, y_rows)
+    for o in range(outputs):
+        for row in range(y_rows.shape[0]):
+            y_rows[row, o] = _output(state_rows, row, out_rows, own_b_out, o)
 
 
 @inlined
@@ -379,7 +379,7 @@ def network_backward(dy, dhidden, tau, place, dt, block, space, dw, db, dtau, dw
 
 
 @inlined
-def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, states, y):
+def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, states):
     """Σ (y − target)² over all steps, samples and outputs, in that order; infinity as soon as it exceeds `bound`."""
     steps, batch, inputs = x.shape
     rows, units = x.reshape(steps * batch, inputs), decay.shape[1]
@@ -389,10 +389,9 @@ def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out
         first = t % 2 * batch
         _put_inputs(rows, t * batch, batch, operands, first, units)
         _step(operands, first, batch - first, batch, w_rows, b_row, decay, grid, gates, states, 0)
-        _read_out(states, out_rows, b_out, y)
         for b in range(batch):
             for o in range(b_out.size):
-                error = np.float64(y[b, o]) - np.float64(target[t, b, o])
+                error = np.float64(_output(states, b, out_rows, b_out, o)) - np.float64(target[t, b, o])
                 total += error * error
         if total > bound:
             return np.inf
@@ -402,7 +401,7 @@ def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out
 @kernel
 def take_best_values(
     values, taken, loss, changed, rows, columns, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands,
-    gates, states, y,
+    gates, states,
 ):  # fmt: skip
     """Let some weights, one after another, take that of several values with the smallest loss; a tie keeps what is.
 
@@ -415,7 +414,7 @@ def take_best_values(
         loss: with the weights as they are, or more; what exceeds it is not computed to its end.
         changed: the one of w_rows and out_rows that holds the weights, at rows, columns int64 [N].
         x [T, B, D], target [T, B, O]. w_rows, b_row, decay, out_rows, b_out, grid: the network, as packed.
-        operands [2B, S], gates [B, 2P], states [B, P], y [B, O]: working space of two steps.
+        operands [2B, S], gates [B, 2P], states [B, P]: working space of two steps.
     """
     count = x.shape[0] * x.shape[1]
     for i in range(taken.size):
@@ -427,7 +426,7 @@ def take_best_values(
             # A little above the loss, so that rounding cannot hide a value that is better.
             bound = 2.0 * loss * count * (1.0 + 1e-12)
             error = _squared_error_up_to(
-                bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, states, y
+                bound, x, target, w_rows, b_row, decay, out_rows, b_out, grid, operands, gates, states
             )
             tried = 0.5 * error / count
             if tried < loss:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdrun.core.jit import kernel
-from kdrun.core.vector import LANES, fma, load_part, splat_like, store_part, sum_lanes
+from kdrun.core.vector import LANES, fma, load_part, splat_like, store_part, sum_lanes, widened
 
 Array = NDArray[Any]
 
@@ -21,21 +21,27 @@ def squared_error(prediction, target, value, dprediction):
         value[b] = (1/T) Σ_t ½ Σ_o (prediction[t, b, o] − target[t, b, o])²
         dprediction = (prediction − target)/(T·B), the gradient of the mean of `value` over b
     Parameters
-        prediction, target [T, B, O]. value [B], float64, overwritten: its sums run over t, then o, in double precision.
+        prediction, target [T, B, O]. value [B], float64, overwritten: its sums run over o, then t, in double precision.
         dprediction [T, B, O], overwritten.
     """
     steps, batch, outputs = prediction.shape
-    share = prediction.dtype.type(1.0 / (steps * batch))
-    value[:] = 0.0
-    # The innermost loop is over samples, whose sums are independent: it is the one that becomes vectors.
-    for t in range(steps):
-        for o in range(outputs):
-            for b in range(batch):
-                error = prediction[t, b, o] - target[t, b, o]
-                value[b] += np.float64(error) * np.float64(error)
-                dprediction[t, b, o] = error * share
+    numbers, share = batch * outputs, splat_like(1.0 / (steps * batch), prediction)
+    predicted, wanted = prediction.reshape(steps, numbers), target.reshape(steps, numbers)
+    slopes, sums = dprediction.reshape(steps, numbers), np.empty(numbers)
+    for first in range(0, numbers, LANES):
+        count = min(LANES, numbers - first)
+        total = widened(splat_like(0.0, prediction))
+        for t in range(steps):
+            error = load_part(predicted, (t, first), count) - load_part(wanted, (t, first), count)
+            store_part(slopes, (t, first), error * share, count)
+            # The square of a float32 is exact in float64.
+            total = fma(widened(error), widened(error), total)
+        store_part(sums, first, total, count)
     for b in range(batch):
-        value[b] *= 0.5 / steps
+        total_of_sample = 0.0
+        for o in range(outputs):
+            total_of_sample += sums[b * outputs + o]
+        value[b] = total_of_sample * (0.5 / steps)
 
 
 def squared_distance(prediction: Array, target: Array) -> tuple[Array, Array]:

@@ -377,6 +377,21 @@ def as_floats(typingctx: Any, a: Any) -> Any:
     return result(a), codegen
 
 
+def _widened_twin(a: Any) -> Any:
+    return a.astype(np.float64)
+
+
+@lowered(_widened_twin)
+def widened(typingctx: Any, a: Any) -> Any:
+    """A vector of floats in float64, without rounding."""
+    result = VectorType(types.float64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return args[0] if a.dtype == types.float64 else builder.fpext(args[0], _llvm(result.dtype))
+
+    return result(a), codegen
+
+
 # ------------------------------------------------------------------------------------------------ operators
 
 

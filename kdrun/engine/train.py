@@ -194,6 +194,8 @@ class Trainer:
         # Outputs are overwritten by the next forward pass, which may be the gate's: slots look at them before.
         if objective.recipe.remembering:
             objective.remember(evaluation, batch)
+        # The next terms write their gradients where those of this step were, while that is in a cache.
+        evaluation.results.clear()
         return evaluation, slopes
 
     def _update(self, progress: Progress, penalties: Slopes = ()) -> None:

@@ -138,7 +138,6 @@ class _CfcPricing:
 
     def __init__(self, network: CfcNetwork, weights: Arrays, inputs: Array, target: Array) -> None:
         batch, units, dtype = inputs.shape[1], network.units, network.dtype
-        outputs = network.readout.width
         self._network, self._inputs, self._target = network, inputs, target
         self._w_rows, self._b_row, self._out_rows, self._decay = network.packed(weights, inputs)
         self._b_out = weights["b_out"].copy()
@@ -146,7 +145,6 @@ class _CfcPricing:
             zeros((2 * batch, width(units + network.inputs)), dtype),
             zeros((batch, 2 * units), dtype),
             zeros((batch, units), dtype),
-            zeros((batch, outputs), dtype),
         )
 
     def _places(self, tensor: str, rows: Array, column: int) -> _Places:

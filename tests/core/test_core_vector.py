@@ -25,6 +25,7 @@ from kdrun.core.vector import (
     store,
     store_part,
     sum_lanes,
+    widened,
 )
 from tests.core.comparing import assert_bits, needs_jit, unchanged
 from tests.naive.arithmetic import fused_multiply_add, rounded, tree_sum
@@ -99,6 +100,12 @@ def bits_of(a, integers, floats):
     """Bits of floats as integers, and back."""
     store(integers, 0, as_integers(load(a, 0)))
     store(floats, 0, as_floats(load(integers, 0)))
+
+
+@kernel
+def in_double(a, out):
+    """A vector in float64."""
+    store(out, 0, widened(load(a, 0)))
 
 
 @kernel
@@ -294,3 +301,11 @@ def test_bits_go_to_integers_and_back(dtype):
     bits_of(a, integers, floats)
     np.testing.assert_array_equal(integers, a.view(kind))
     np.testing.assert_array_equal(floats.view(kind), a.view(kind))
+
+
+def test_a_vector_in_double_precision_is_the_same_number(dtype, rng):
+    """Every lane is exact, infinities and signs of zero too; float64 stays as it is."""
+    a, out = vectors(dtype, rng, 1)[0], np.empty(LANES)
+    a[:4] = np.inf, -np.inf, -0.0, np.finfo(dtype).tiny / 2
+    in_double(a, out)
+    assert_bits(out, a.astype(np.float64))
