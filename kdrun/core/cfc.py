@@ -91,7 +91,7 @@ def decay_backward(tau, dt, decay, ddecay, dtau):
         store_part(dtau, i, load_part(ddecay, (0, i), count) * slope * sign, count)
 
 
-@inlined
+@shared
 def units_of(side):
     """What packed weights of the gates (0) and of the candidates (1) are multiplied by.
 
