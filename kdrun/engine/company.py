@@ -41,13 +41,18 @@ def companies(runs: Sequence[Run]) -> Iterator[list[Run]]:
             yield members
 
 
-def by_company(runs: Sequence[Run]) -> list[Run]:
-    """Runs in their order, but behind the first of each company its other members."""
-    first: dict[Hashable, int] = {}
-    places = [
-        index if key is None else first.setdefault(key, index) for index, key in enumerate(map(_company_of, runs))
-    ]
-    return [runs[index] for index in sorted(range(len(runs)), key=places.__getitem__)]
+def by_company(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that may train in step together, wherever they stand, and every other run alone; in order of the first."""
+    found: list[list[Run]] = []
+    latest: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        key = _company_of(run)
+        members = latest.get(key, [])
+        if key is None or not 0 < len(members) < MOST_TOGETHER:
+            members = latest[key] = []
+            found.append(members)
+        members.append(run)
+    return found
 
 
 def _company_of(run: Run) -> Hashable:

@@ -1,17 +1,20 @@
 """Which run may start when, and in whose company.
 
 A run is released as soon as the runs that it needs are done; nothing else orders runs. Released runs go to the workers
-in batches of about a second. A worker that dies in a batch costs the run that it was in one retry, alone; a run that a
-second worker dies of has failed. Where it was in several runs at a time, they are done again one after another.
+in batches of about a second, those that train in step together. A worker that dies in a batch costs the run that it was
+in one retry, alone; a run that a second worker dies of has failed. Where it was in several runs at a time, they are
+done again one after another.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
+import math
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from kdrun.engine.company import by_company, companies
@@ -23,6 +26,10 @@ from kdrun.records import PRINTED, Outcome, Run
 Pair = tuple[Run, Outcome]
 Execute = Callable[[Sequence[Job]], Iterator[Outcome]]
 SECONDS_PER_BATCH = 1.0
+# Less is not worth the handing over, however near the end is.
+SHORTEST_BATCH = 0.05
+# Runs in step end together: so much is lost where kdrun is killed just before.
+SECONDS_IN_STEP = 10.0
 # Batches that wait behind those being done: a worker never waits for the coordinator.
 BATCHES_AHEAD = 2
 LARGEST_BATCH = 1000
@@ -39,13 +46,16 @@ class Schedule:
     runs: Sequence[Run]
     held: dict[str, Finished]
     may_serve: Callable[[Run, Outcome], bool]
+    _companies: list[int] = field(default_factory=list)
     _ready: list[int] = field(default_factory=list)
     _waiting: dict[str, list[int]] = field(default_factory=dict)
     _lacking: dict[int, int] = field(default_factory=dict)
     _users: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.runs = by_company(self.runs)
+        companies = by_company(self.runs)
+        self.runs = [run for members in companies for run in members]
+        self._companies = [number for number, members in enumerate(companies) for _ in members]
         for index, run in enumerate(self.runs):
             lacking = [need for need in run.needs if need not in self.held]
             self._lacking[index] = len(lacking)
@@ -56,14 +66,19 @@ class Schedule:
             if not lacking:
                 heapq.heappush(self._ready, index)
 
-    @property
-    def ready(self) -> int:
-        """How many runs can start now."""
-        return len(self._ready)
+    def next_ready(self, fitting: Callable[[Sequence[Run]], int]) -> list[Run]:
+        """The first run that can start now, in the order of the plan, and those that train in step with it.
 
-    def next_ready(self) -> Run | None:
-        """The first run that can start now: in the order of the plan, but those that train in step together."""
-        return self.runs[heapq.heappop(self._ready)] if self._ready else None
+        `fitting` says how many of them there may be; the others wait.
+        """
+        found = [heapq.heappop(self._ready)] if self._ready else []
+        while self._ready and self._companies[self._ready[0]] == self._companies[found[0]]:
+            found.append(heapq.heappop(self._ready))
+        members = [self.runs[index] for index in found]
+        taken = fitting(members)
+        for index in found[taken:]:
+            heapq.heappush(self._ready, index)
+        return members[:taken]
 
     def needed_by(self, run: Run) -> tuple[Finished, ...]:
         """What a run needs, in the order in which it names it."""
@@ -84,20 +99,30 @@ class Schedule:
                 self.held.pop(need, None)
 
 
-@dataclass
 class _Times:
     """How long runs take, by what they do: one treatment's runs in all replicates take about as long."""
 
-    totals: dict[object, tuple[int, float]] = field(default_factory=dict)
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._totals: dict[object, tuple[int, float]] = {}
+        self._left = Counter(map(_part, runs))
 
     def add(self, run: Run, outcome: Outcome) -> None:
+        """Learn how long a run took that has ended."""
+        self._left[_part(run)] -= 1
         for part in (_part(run), None):
-            number, seconds = self.totals.get(part, (0, 0.0))
-            self.totals[part] = (number + 1, seconds + outcome.seconds)
+            number, seconds = self._totals.get(part, (0, 0.0))
+            self._totals[part] = (number + 1, seconds + outcome.seconds)
 
-    def expected(self, run: Run) -> float:
-        """Seconds of a run; before any has ended, so many that it is a batch by itself."""
-        number, seconds = self.totals.get(_part(run), self.totals.get(None, (1, SECONDS_PER_BATCH)))
+    def expected(self, runs: Sequence[Run]) -> float:
+        """Seconds of runs; before any has ended, so many that each is a batch by itself."""
+        return sum(self._expected(_part(run)) for run in runs)
+
+    def left(self) -> float:
+        """Seconds of all runs that have not ended."""
+        return sum(number * self._expected(part) for part, number in self._left.items())
+
+    def _expected(self, part: object) -> float:
+        number, seconds = self._totals.get(part, self._totals.get(None, (1, SECONDS_IN_STEP)))
         return seconds / number
 
 
@@ -125,7 +150,7 @@ class Coordinator:
         self._execute = execute
         # What an executor makes of the iterator of outcomes is their list.
         self._running: dict[Future[Any], _Batch] = {}
-        self._times, self._suspects = _Times(), set[str]()
+        self._times, self._suspects = _Times(schedule.runs), set[str]()
         self._alone: deque[Job] = deque()
         self._again: deque[Job] = deque()
         self._given: list[Pair] = []
@@ -169,22 +194,34 @@ class Coordinator:
             self._running[self._executor.submit(execute, jobs)] = _Batch(jobs, execute)
 
     def _next_jobs(self, slots: int) -> list[Job]:
-        """Runs for about a second; towards the end fewer, so that all workers end together."""
+        """Runs for about a second; towards the end less, so that all workers end together."""
         if self._alone:
             return [self._alone.popleft()]
-        most = min(LARGEST_BATCH, -(-(self._schedule.ready + len(self._again)) // (BATCHES_AHEAD * slots)))
+        share = self._times.left() / slots
         batch: list[Job] = []
-        seconds = 0.0
-        while len(batch) < most and seconds < SECONDS_PER_BATCH and (job := self._next()) is not None:
-            batch.append(job)
-            seconds += self._times.expected(job.run)
+        room = max(SHORTEST_BATCH, min(SECONDS_PER_BATCH, share / BATCHES_AHEAD))
+        more = self._next(partial(self._part, share))
+        while more:
+            batch += more
+            room -= self._times.expected([job.run for job in more])
+            more = self._next(partial(self._all_or_none, room)) if len(batch) < LARGEST_BATCH else []
         return batch
 
-    def _next(self) -> Job | None:
+    def _part(self, share: float, members: Sequence[Run]) -> int:
+        """How many members of a company are done at a time, in equal parts of which none takes too long."""
+        longest = min(SECONDS_IN_STEP, max(SHORTEST_BATCH, share))
+        parts = max(1, math.ceil(self._times.expected(members) / longest))
+        return math.ceil(len(members) / parts)
+
+    def _all_or_none(self, room: float, members: Sequence[Run]) -> int:
+        """All members of a company, where there is room for so many seconds in a batch."""
+        return len(members) if self._times.expected(members) <= room else 0
+
+    def _next(self, fitting: Callable[[Sequence[Run]], int]) -> list[Job]:
+        """What is to be done again, or as many as fit of the next run and those that train in step with it."""
         if self._again:
-            return self._again.popleft()
-        run = self._schedule.next_ready()
-        return None if run is None else Job(run, self._schedule.needed_by(run))
+            return [self._again.popleft()] if fitting([self._again[0].run]) else []
+        return [Job(run, self._schedule.needed_by(run)) for run in self._schedule.next_ready(fitting)]
 
     def _ended(self, future: Future[Any]) -> list[Pair]:
         """What a batch came to. Where its worker was lost, what is left of it is tried again."""

@@ -77,13 +77,63 @@ def test_runs_that_are_ready_keep_the_order_of_the_plan():
     assert order_of(runs, executor) == ["a", "c", "b", "d"]
 
 
+def students(*names: str, replicate: int = 1, needs: tuple[str, ...] = ()) -> list[Run]:
+    """Runs of one replicate that train in step, each with a treatment of its own."""
+    spec = {"seed": 1, "task": {"name": "sine"}, "student": {}}
+    return [
+        Run(name, "treatment", replicate, spec=spec, needs=needs, treatment=number) for number, name in enumerate(names)
+    ]
+
+
+def replicates_of_four(number: int) -> list[Run]:
+    """So many replicates: a teacher, and its four students."""
+    found = []
+    for r in range(number):
+        found += [run(f"t{r}"), *students(*(f"{letter}{r}" for letter in "abcd"), replicate=r, needs=(f"t{r}",))]
+    return found
+
+
+def batches_of(runs: Sequence[Run], seconds: float, slots: int) -> list[str]:
+    """The batches that runs which all take so long are handed out in."""
+    executor = Immediately(lambda job: outcome(job.run.run_id, seconds=seconds))
+    outcomes_of(runs, executor, slots=slots)
+    return [" ".join(job.run.run_id for job in batch) for batch in executor.batches]
+
+
 def test_runs_that_train_in_step_are_handed_out_together():
     """Wherever they stand in the plan."""
-    students = [
-        Run(name, "treatment", replicate=1, spec={"seed": 1, "task": {"name": task}, "student": {}})
-        for name, task in (("a", "sine"), ("b", "copy"), ("c", "sine"), ("d", "copy"))
-    ]
-    assert order_of(students, Immediately()) == ["a", "c", "b", "d"]
+    (a, c), (b, d) = students("a", "c"), students("b", "d", replicate=2)
+    assert order_of([a, b, c, d], Immediately(lambda job: outcome(job.run.run_id, seconds=0.0))) == ["a", "c", "b", "d"]
+
+
+def test_a_batch_holds_whole_companies():
+    """Two of 0.4 s and not half of a third one; one of 0.8 s or 1.6 s, though that be more than a second."""
+    whole = [f"a{r} b{r} c{r} d{r}" for r in range(12)]
+    for seconds in (0.2, 0.4):
+        with_students = [names for names in batches_of(replicates_of_four(12), seconds, slots=1) if "a" in names]
+        assert with_students == whole
+    pairs = [" ".join(pair) for pair in zip(whole[::2], whole[1::2], strict=True)]
+    assert pairs[2] in batches_of(replicates_of_four(12), seconds=0.1, slots=1)
+
+
+@pytest.mark.parametrize(
+    ("slots", "batches"), [(1, ["a0 b0 c0 d0"]), (2, ["a0 b0", "c0 d0"]), (3, ["a0 b0", "c0", "d0"])]
+)
+def test_runs_in_step_part_where_workers_would_be_idle_else(slots, batches):
+    """One company is all that is left: each worker has its share of it."""
+    assert batches_of(replicates_of_four(1), seconds=0.2, slots=slots) == ["t0", *batches]
+
+
+def test_long_runs_in_step_part():
+    """They end together, so that a kill would cost all of them: not more than ten seconds."""
+    batches = batches_of(replicates_of_four(9), seconds=4.0, slots=1)
+    assert {"a4 b4", "c4 d4"} <= set(batches)
+    assert "a4" in batches_of(replicates_of_four(9), seconds=11.0, slots=1)
+
+
+def test_of_runs_in_step_one_is_a_batch_as_long_as_nothing_is_known():
+    """They might take hours."""
+    assert batches_of(students("a", "b", "c", "d"), seconds=0.2, slots=1) == ["a", "b", "c d"]
 
 
 def test_a_run_is_handed_its_needs_in_the_order_in_which_it_names_them():
@@ -239,12 +289,6 @@ def test_what_a_lost_worker_left_is_done_run_by_run():
     assert left
     assert set(left) <= {name for batch in alone for name in batch}
     assert {function for function in executor.functions if function is not execute_each} == {execute_all}
-
-
-def students(*names: str) -> list[Run]:
-    """Runs that train in step."""
-    spec = {"seed": 1, "task": {"name": "sine"}, "student": {}}
-    return [Run(run_id=name, kind="treatment", replicate=1, spec=spec) for name in names]
 
 
 class InStep(Immediately):
