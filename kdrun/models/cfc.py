@@ -80,15 +80,13 @@ class CfcNetwork(Network):
         self._is_padded = hidden != self.units
         self._spaces: dict[tuple[int, ...], _Space] = {}
 
-    def _space(self, inputs: Array) -> _Space:
-        space = self._spaces.get(inputs.shape)
-        if space is None:
-            space = self._spaces[inputs.shape] = _Space(self, *inputs.shape[:2])
-        return space
+    def _started(self, shape: tuple[int, ...]) -> _Space:
+        """Working space for inputs of another shape."""
+        return self._spaces.setdefault(shape, _Space(self, *shape[:2]))
 
     def forward(self, weights: Arrays, inputs: Array, want: frozenset[str], place: int = 0) -> Arrays:
         """Run the network; its outputs are read out of the states where they are wanted."""
-        space = self._space(inputs)
+        space = self._spaces.get(inputs.shape) or self._started(inputs.shape)
         network_forward(
             inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], place,
             self.step_time, self.grid, space.block, space.flat, space.hidden,
@@ -101,7 +99,7 @@ class CfcNetwork(Network):
 
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays, place: int = 0) -> None:
         """Backpropagation through time."""
-        space = self._space(inputs)
+        space = self._spaces.get(inputs.shape) or self._started(inputs.shape)
         dy, dhidden = self.readout.join(d_outputs, space.dy), d_outputs.get("hidden")
         if dhidden is not None and self._is_padded:
             space.dhidden[:, :, : self.hidden], dhidden = dhidden, space.dhidden
@@ -114,7 +112,7 @@ class CfcNetwork(Network):
     def packed(self, weights: Arrays, inputs: Array) -> tuple[Array, ...]:
         """Copies of weights, biases, readout and decay as the kernels have them."""
         self.forward(weights, inputs, frozenset())
-        return tuple(array.copy() for array in self._space(inputs).packed)
+        return tuple(array.copy() for array in self._spaces[inputs.shape].packed)
 
     def pricing(self, weights: Arrays, inputs: Array, target: Array) -> Pricing:
         """A copy of the network in the kernels' layout, in which one weight at a time is another."""
