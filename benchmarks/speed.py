@@ -55,7 +55,7 @@ class Effort:
     workers_replicates: int
 
 
-FULL = Effort(rounds=5, jax_epochs=1500, jax_share=0.05, torch_epochs=20, workers_replicates=10)
+FULL = Effort(rounds=5, jax_epochs=1500, jax_share=0.05, torch_epochs=20, workers_replicates=20)
 QUICK = Effort(rounds=2, jax_epochs=300, jax_share=0.05, torch_epochs=10, workers_replicates=2)
 
 
