@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -81,6 +82,25 @@ def hold_python_for(seconds: int) -> None:
 
 def parent() -> int:
     return os.getppid()
+
+
+def end_maker() -> int:
+    """End what has made this worker, and see it gone."""
+    maker = os.getppid()
+    os.kill(maker, signal.SIGKILL)
+    while os.getppid() == maker:
+        time.sleep(0.001)
+    return maker
+
+
+def end_maker_and_hold_python_for(seconds: int) -> None:
+    end_maker()
+    hold_python_for(seconds)
+
+
+def end_maker_and_die(with_signal: int) -> None:
+    end_maker()
+    os.kill(os.getpid(), with_signal)
 
 
 def draw() -> float:
