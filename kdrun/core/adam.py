@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kdrun.core.elementary import without_tiny
 from kdrun.core.jit import kernel
 from kdrun.core.vector import LANES, fma, load, splat_like, square_root, store
 
@@ -12,6 +13,7 @@ def adam_inplace(parameters, gradient, mean, square, powers, factor, lr, beta1, 
 
     Equation, with g = factor·gradient and powers = (β₁ᵗ, β₂ᵗ), kept as products: a power function differs by machine
         mean ← β₁·mean + (1 − β₁)·g     square ← β₂·square + (1 − β₂)·g²
+        where what is below the smallest normal number is 0: a moment of zero gradients decays to that in some 800 steps
         parameters ← parameters − lr·(mean/(1 − β₁ᵗ))/(√(square/(1 − β₂ᵗ)) + epsilon)
         lr/(1 − β₁ᵗ) and 1/(1 − β₂ᵗ) are computed in float64 and rounded once, so that a number costs one division.
     Parameters
@@ -28,8 +30,8 @@ def adam_inplace(parameters, gradient, mean, square, powers, factor, lr, beta1, 
     rate, unbias2 = splat_like(lr / (1.0 - powers[0]), mean), splat_like(1.0 / (1.0 - powers[1]), mean)
     for i in range(0, parameters.size, LANES):
         g = scale * load(gradient, i)
-        m = fma(keep1, load(mean, i), take1 * g)
-        v = fma(keep2, load(square, i), take2 * g * g)
+        m = without_tiny(fma(keep1, load(mean, i), take1 * g))
+        v = without_tiny(fma(keep2, load(square, i), take2 * g * g))
         store(mean, i, m)
         store(square, i, v)
         step = rate * m / (square_root(unbias2 * v) + floor)

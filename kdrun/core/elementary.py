@@ -62,6 +62,22 @@ def _rounder(v):
 
 
 @inlined
+def smallest_normal(v):
+    """The smallest normal number in every lane: below it, down to zero, are the subnormal ones."""
+    return splat_by_precision(1.1754943508222875e-38, 2.2250738585072014e-308, v)
+
+
+@inlined
+def without_tiny(v):
+    """v, or 0 where |v| is below 2²⁴ times the smallest normal number.
+
+    A product with a number down to 2⁻²⁴ is then not subnormal, for which many processors take over a hundred cycles.
+    """
+    tiny = splat_by_precision(2.0**-102, 2.0**-998, v)
+    return select(absolute(v) < tiny, splat_like(0.0, v), v)
+
+
+@inlined
 def nearest_integer(v):
     """v rounded to the nearest integer, ties to even; for |v| ≤ 2²¹."""
     return (v + _rounder(v)) - _rounder(v)
@@ -417,7 +433,7 @@ def log(x):
     ln(1 + f) = f − (f²/2 − s·(f²/2 + s²·P(s²))), s = f/(2 + f); subnormal x are scaled first.
     """
     zero = splat_like(0.0, x)
-    tiny = x < splat_by_precision(1.1754943508222875e-38, 2.2250738585072014e-308, x)
+    tiny = x < smallest_normal(x)
     normal = select(tiny, x * splat_by_precision(2.0**24, 2.0**54, x), x)
     bits = as_integers(normal)
     mantissa_bits = _mantissa_bits(bits)

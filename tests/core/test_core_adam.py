@@ -96,3 +96,22 @@ def test_a_gradient_that_is_not_finite_reaches_the_parameters(dtype):
     got, _, _ = kernel_minimize(np.zeros(16, dtype), [gradient])
     assert np.isnan(got[[3, 7]]).all()
     assert np.isfinite(got[[0, 1, 2, 4]]).all()
+
+
+def test_moments_end_at_zero_where_gradients_do(dtype):
+    """They do not go on as subnormal numbers, whose arithmetic is slow; parameters are those of the algorithm."""
+    gradients = [np.full(16, 1e-3, dtype), *[np.zeros(16, dtype)] * (700 if dtype == np.float32 else 7000)]
+    got, mean, square = kernel_minimize(np.ones(16, dtype), gradients)
+    assert not mean.any()
+    assert (square > np.finfo(dtype).tiny).all()
+    expected = naive.minimize(np.ones(16), [gradient.astype(float) for gradient in gradients])
+    np.testing.assert_allclose(got, expected, rtol=50 * np.finfo(dtype).eps)
+
+
+def test_a_moment_of_tiny_gradients_is_zero(dtype):
+    """Squares that a float cannot hold as a normal number count nothing beside epsilon."""
+    gradient = np.full(16, 2.0 ** (-60 if dtype == np.float32 else -510), dtype)
+    got, mean, square = kernel_minimize(np.zeros(16, dtype), [gradient])
+    assert not square.any()
+    np.testing.assert_allclose(mean, 0.1 * gradient, rtol=1e-6)
+    np.testing.assert_allclose(got, -1e-3 * gradient / 1e-8, rtol=1e-5)

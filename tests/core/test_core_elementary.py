@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kdrun.core import elementary
-from kdrun.core.elementary import nearest_integer
+from kdrun.core.elementary import nearest_integer, without_tiny
 from kdrun.core.jit import kernel
 from kdrun.core.vector import LANES, load, store
 from tests.core.comparing import assert_bits, needs_jit, unchanged
@@ -39,6 +39,12 @@ SMALLEST = {np.dtype(np.float32): 1e-45, np.dtype(np.float64): 5e-324}
 def round_vector(x, out):
     """The nearest integers of one vector."""
     store(out, 0, nearest_integer(load(x, 0)))
+
+
+@kernel
+def drop_tiny(x, out):
+    """What is not tiny of sixteen numbers."""
+    store(out, 0, without_tiny(load(x, 0)))
 
 
 def value_of(name, x, dtype):
@@ -255,6 +261,16 @@ def test_functions_saturate_far_out(sign, dtype):
     names = ("sigmoid", "sigmoid_base2", "tanh", "tanh_base2", "exp")
     got = [value_of(name, sign * 2000.0, dtype) for name in names]
     assert got == ([1.0, 1.0, 1.0, 1.0, np.inf] if sign > 0 else [0.0, 0.0, -1.0, -1.0, 0.0])
+
+
+def test_what_is_tiny_is_zero(dtype):
+    """That is below 2⁻¹⁰² or 2⁻⁹⁹⁸; what is not finite stays."""
+    least = dtype.type(2.0 ** (-102 if dtype == np.float32 else -998))
+    below = np.nextafter(least, dtype.type(0.0))
+    x = np.array([least, -least, np.nan, np.inf, -np.inf, 1.0, below, -below, np.finfo(dtype).tiny] + [0.0] * 7, dtype)
+    got = np.empty_like(x)
+    drop_tiny(x, got)
+    np.testing.assert_array_equal(got, np.concatenate([x[:6], np.zeros(10, dtype)]))
 
 
 def test_nearest_integer_rounds_ties_to_even(dtype):

@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from kdrun.core.elementary import log
+from kdrun.core.elementary import log, smallest_normal
 from kdrun.core.jit import kernel
-from kdrun.core.vector import LANES, load_part, select, splat_by_precision, splat_like, store_part
+from kdrun.core.vector import LANES, load_part, select, splat_like, store_part
 from kdrun.factors.contract import Array
 from kdrun.factors.soft_targets import Divergence
 
@@ -30,8 +30,7 @@ def js(p: Array, log_p: Array, q: Array, log_q: Array, rows: Array, du: Array, d
             count = min(LANES, p.shape[1] - j)
             mean = splat_like(0.5, p) * (load_part(p, (n, j), count) + load_part(q, (n, j), count))
             # A class that neither finds possible counts nothing, whatever its logarithm.
-            floor = splat_by_precision(1.1754943508222875e-38, 2.2250738585072014e-308, mean)
-            log_m = log(select(mean < floor, floor, mean))
+            log_m = log(select(mean < smallest_normal(mean), smallest_normal(mean), mean))
             store_part(du, (n, j), load_part(log_q, (n, j), count) - log_m, count)
             store_part(da, (n, j), load_part(log_p, (n, j), count) - log_m, count)
         from_q, from_p = 0.0, 0.0
