@@ -13,7 +13,7 @@ import numpy as np
 
 from kdrun.core.elementary import exp, nearest_integer, sigmoid_base2, tanh_base2
 from kdrun.core.jit import inlined, kernel, shared
-from kdrun.core.matmul import add_outer_product, product_from_row, product_from_rows
+from kdrun.core.matmul import add_even_outer_product, even_product_from_row, product_from_rows
 from kdrun.core.tile import load_tile, store_tile, transposed
 from kdrun.core.vector import (
     LANES,
@@ -139,7 +139,7 @@ def transpose_weights(w_rows, w_back):
     for column in range(0, w_back.shape[0], LANES):
         scale = splat_like(1.0 / units_of(column // units), w_back)
         for row in range(0, units, LANES):
-            store_tile(w_back, column, row, transposed(load_tile(w_rows, row, column, LANES)))
+            store_tile(w_back, column, row, transposed(load_tile(w_rows, row, column, LANES, 1)))
             for r in range(column, column + LANES):
                 store(w_back, (r, row), scale * load(w_back, (r, row)))
 
@@ -202,7 +202,7 @@ def _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, stat
     `row` is where the batch begins in `gates` and `states`. States are rounded where `grid` is not 0.
     """
     units = decay.shape[1]
-    product_from_row(operands, first, batch, w_rows, b_row, gates, row)
+    even_product_from_row(operands, first, batch, w_rows, b_row, gates, row)
     for b in range(batch):
         for unit in range(0, units, LANES):
             gate = sigmoid_base2(load(gates, (row + b, unit)))
@@ -372,7 +372,7 @@ def network_backward(dy, dhidden, tau, place, dt, block, space, dw, db, dtau, dw
                 )  # fmt: skip
             if first:
                 product_from_rows(dgates, first - start, batch, w_back, carry, carry, 0)
-        add_outer_product(operands, start, dgates, rows, dw_rows)
+        add_even_outer_product(operands, start, dgates, rows, dw_rows)
         end = start
     decay_backward(own_tau, dt, decay, ddecay, own_dtau)
     unpack_gradients(dw_rows, db_row, dout_rows, place, hidden, dw, db, dw_out)

@@ -20,6 +20,7 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core import config as _config
+from numba.core.registry import cpu_target
 from numba.extending import register_jitable
 
 Function = Callable[..., Any]
@@ -28,6 +29,12 @@ Function = Callable[..., Any]
 numba_config: Any = _config
 
 JIT_DISABLED = bool(numba_config.DISABLE_JIT)
+
+
+def compiles_for(feature: str) -> bool:
+    """Whether kernels are compiled for processors that have a feature, by LLVM's name for it."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return f"+{feature}" in features.split(",")
 
 
 def sources_digest(folder: Path) -> str:

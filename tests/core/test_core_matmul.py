@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kdrun.core.matmul import LARGE, SMALL, outer_product_inplace, product_inplace
+from kdrun.core.jit import kernel
+from kdrun.core.matmul import (
+    LARGE,
+    SMALL,
+    add_even_outer_product,
+    even_product_from_row,
+    outer_product_inplace,
+    product_inplace,
+)
 from tests.core.comparing import assert_bits, needs_jit, unchanged
+from tests.core.processes import run_python
 from tests.naive import arithmetic as naive
 
 SHAPES = [(1, 1, 16), (1, 7, 32), (LARGE - 1, 3, 16), (LARGE, 5, 16), (LARGE + 1, 4, 48), (13, 33, 32)]
@@ -73,7 +82,7 @@ def test_a_row_of_an_outer_product_has_the_same_bits_in_any_tile(rows, dtype, rn
 
 @pytest.mark.parametrize("columns", [32, 48])
 def test_columns_do_not_know_their_neighbours(columns, dtype, rng):
-    """Sixteen columns computed alone have the bits that they have among others."""
+    """Sixteen columns computed alone have the bits that they have among others, in wide tiles or not."""
     x, w, out = operands(6, 9, columns, dtype, rng)
     together = out.copy()
     product_inplace(x, w, together)
@@ -81,6 +90,51 @@ def test_columns_do_not_know_their_neighbours(columns, dtype, rng):
         alone = np.ascontiguousarray(out[:, first : first + 16])
         product_inplace(x, np.ascontiguousarray(w[:, first : first + 16]), alone)
         assert_bits(alone, together[:, first : first + 16])
+
+
+@pytest.mark.parametrize("columns", [32, 48])
+@pytest.mark.parametrize("rows", [1, SMALL, LARGE, 13])
+def test_columns_of_an_outer_product_do_not_know_their_neighbours(rows, columns, dtype, rng):
+    """The same of a weight gradient, in tiles of any size."""
+    x, d = rng.normal(size=(7, rows)).astype(dtype), rng.normal(size=(7, columns)).astype(dtype)
+    out = rng.normal(size=(rows, columns)).astype(dtype)
+    together = out.copy()
+    outer_product_inplace(x, d, together)
+    for first in range(0, columns, 16):
+        alone = np.ascontiguousarray(out[:, first : first + 16])
+        outer_product_inplace(x, np.ascontiguousarray(d[:, first : first + 16]), alone)
+        assert_bits(alone, together[:, first : first + 16])
+
+
+@kernel
+def even_products(x, w, start, out, d, dw):
+    """Both products that are for an even number of vectors alone."""
+    even_product_from_row(x, 0, x.shape[0], w, start, out, 0)
+    add_even_outer_product(x, 0, d, d.shape[0], dw)
+
+
+@pytest.mark.parametrize("rows", [1, LARGE, 13])
+def test_products_of_an_even_number_of_vectors_have_the_bits_of_any(rows, dtype, rng):
+    """They are compiled for wide tiles alone."""
+    x, w, out = operands(rows, 9, 64, dtype, rng)
+    start, dw = rng.normal(size=(1, 64)).astype(dtype), rng.normal(size=(9, 64)).astype(dtype)
+    d, got, got_dw = out.copy(), np.zeros_like(out), dw.copy()
+    even_products(x, w, start, got, d, got_dw)
+    expected = np.repeat(start, rows, axis=0)
+    product_inplace(x, w, expected)
+    outer_product_inplace(x, d, dw)
+    assert_bits(got, expected)
+    assert_bits(got_dw, dw)
+
+
+WIDTH_OF_TILES = "from kdrun.core.matmul import WIDTH; print(WIDTH)"
+
+
+@pytest.mark.parametrize(("features", "width"), [("", "1"), ("+avx2,+fma", "1"), ("+avx2,+fma,+avx512f", "2")])
+def test_tiles_are_wide_where_registers_hold_them(features, width):
+    """That is decided by what Numba compiles for, which need not be this processor."""
+    got = run_python(WIDTH_OF_TILES, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features})
+    assert got == width
 
 
 @needs_jit
