@@ -246,7 +246,7 @@ def prepared(bench: Bench) -> list[Entry]:
     say("kdrun: one replicate, untimed")
     kdrun = bench.start("kdrun_study")
     trainings = kdrun.ask("start", place=bench.start_file, replicates=REPLICATES)["trainings"]
-    entry = Entry("kdrun", kdrun, whole_study=True)
+    entry = Entry("kdrun", kdrun, {"replicates": REPLICATES}, whole_study=True)
     return [entry, prepared_jax(bench, trainings), *prepared_torch(bench, trainings)]
 
 
@@ -375,7 +375,7 @@ def student_table(entries: list[Entry], timings: Timings, effort: Effort) -> Tab
     ]
     jax = "in full" if effort.jax_epochs == STUDENT_EPOCHS else f"over {effort.jax_epochs} epochs, scaled"
     notes = (
-        f"×{REPLICATES}: so many students at once, the seconds of all over {REPLICATES}; kdrun trains one at a time.",
+        f"×{REPLICATES}: so many students at once, the seconds of all over {REPLICATES}; kdrun trains {REPLICATES}, one after another.",
         f"JAX (jit, scan over epochs and steps, vmap over students) is timed {jax};",
         f"PyTorch (fused Adam) over {effort.torch_epochs} epochs, scaled. torch.compile compiles the recurrence, five",
         "steps a graph. Compilation is not in the seconds.",
