@@ -65,9 +65,11 @@ def have_eaten(size: int) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def start_program_and_wait() -> Iterator[int]:
+def start_program_and_wait(given: str) -> Iterator[int]:
+    """Gives its process, and makes a file when that was sent."""
     program = subprocess.Popen(["sleep", "1000"])
     yield program.pid
+    Path(given).touch()
     program.wait()
 
 
