@@ -375,7 +375,8 @@ def student_table(entries: list[Entry], timings: Timings, effort: Effort) -> Tab
     ]
     jax = "in full" if effort.jax_epochs == STUDENT_EPOCHS else f"over {effort.jax_epochs} epochs, scaled"
     notes = (
-        f"×{REPLICATES}: so many students at once, the seconds of all over {REPLICATES}; kdrun trains {REPLICATES}, one after another.",
+        f"×{REPLICATES}: so many students at once, the seconds of all over {REPLICATES};",
+        "kdrun trains as many, one after another.",
         f"JAX (jit, scan over epochs and steps, vmap over students) is timed {jax};",
         f"PyTorch (fused Adam) over {effort.torch_epochs} epochs, scaled. torch.compile compiles the recurrence, five",
         "steps a graph. Compilation is not in the seconds.",
