@@ -13,7 +13,7 @@ def adam_inplace(parameters, gradient, mean, square, powers, factor, lr, beta1, 
 
     Equation, with g = factor·gradient and powers = (β₁ᵗ, β₂ᵗ), kept as products: a power function differs by machine
         mean ← β₁·mean + (1 − β₁)·g     square ← β₂·square + (1 − β₂)·g²
-        where what is below the smallest normal number is 0: a moment of zero gradients decays to that in some 800 steps
+        both without what is tiny, which moves nothing beside epsilon: without gradients they would end subnormal
         parameters ← parameters − lr·(mean/(1 − β₁ᵗ))/(√(square/(1 − β₂ᵗ)) + epsilon)
         lr/(1 − β₁ᵗ) and 1/(1 − β₂ᵗ) are computed in float64 and rounded once, so that a number costs one division.
     Parameters
