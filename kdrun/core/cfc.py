@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdrun.core.elementary import exp, nearest_integer, sigmoid_base2, tanh_base2
+from kdrun.core.elementary import exp, nearest_integer, sigmoid_base2, tanh_base2, without_tiny
 from kdrun.core.jit import inlined, kernel, shared
 from kdrun.core.matmul import add_even_outer_product, even_product_from_row, product_from_rows
 from kdrun.core.tile import load_tile, store_tile, transposed
@@ -330,6 +330,14 @@ def _step_gradients(dy, out_rows, dhidden, decay, operands, gates, carry, dgates
     store(db_row, (0, units + unit), sum_candidate)
 
 
+@inlined
+def _drop_tiny(carry):
+    """Leave out of gradients by states what is tiny: over many steps that nothing is asked of they end subnormal."""
+    for row in range(carry.shape[0]):
+        for unit in range(0, carry.shape[1], LANES):
+            store(carry, (row, unit), without_tiny(load(carry, (row, unit))))
+
+
 @kernel
 def network_backward(dy, dhidden, tau, place, dt, block, space, dw, db, dtau, dw_out, db_out):
     """Gradients through time of one forward pass.
@@ -339,7 +347,8 @@ def network_backward(dy, dhidden, tau, place, dt, block, space, dw, db, dtau, dw
         da_t = [dg_t·g_t·(1 − g_t); dc_t·(1 − c_t²)]
         carry_{t−1} = dh_t·(1 − g_t)·decay + da_t·Wᵀ
         dW = Σ u_tᵀ·da_t     db = Σ da_t     ddecay = Σ dh_t·(1 − g_t)·h_{t−1}     dW_o = Σ h_tᵀ·dy_t     db_o = Σ dy_t
-        Steps are taken in blocks of `block` rows, from the last. Sums run over t from the last, then b from the first;
+        Steps are taken in blocks of `block` rows, from the last; of a carry between two blocks what is tiny is left
+        out. Sums run over t from the last, then b from the first;
         that of dW over blocks from the last, then over the rows of a block from the first; those of the readout over
         every fourth row from the first.
     Parameters
@@ -373,6 +382,7 @@ def network_backward(dy, dhidden, tau, place, dt, block, space, dw, db, dtau, dw
             if first:
                 product_from_rows(dgates, first - start, batch, w_back, carry, carry, 0)
         add_even_outer_product(operands, start, dgates, rows, dw_rows)
+        _drop_tiny(carry)
         end = start
     decay_backward(own_tau, dt, decay, ddecay, own_dtau)
     unpack_gradients(dw_rows, db_row, dout_rows, place, hidden, dw, db, dw_out)
