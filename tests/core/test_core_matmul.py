@@ -80,30 +80,30 @@ def test_a_row_of_an_outer_product_has_the_same_bits_in_any_tile(rows, dtype, rn
         assert_bits(alone[0], together[row])
 
 
-@pytest.mark.parametrize("columns", [32, 48])
-def test_columns_do_not_know_their_neighbours(columns, dtype, rng):
-    """Sixteen columns computed alone have the bits that they have among others, in wide tiles or not."""
-    x, w, out = operands(6, 9, columns, dtype, rng)
+def assert_columns_know_no_neighbours(add_product, left, right, out):
+    """Sixteen columns of a product computed alone have the bits that they have among others, in wide tiles or not."""
     together = out.copy()
-    product_inplace(x, w, together)
-    for first in range(0, columns, 16):
+    add_product(left, right, together)
+    for first in range(0, out.shape[1], 16):
         alone = np.ascontiguousarray(out[:, first : first + 16])
-        product_inplace(x, np.ascontiguousarray(w[:, first : first + 16]), alone)
+        add_product(left, np.ascontiguousarray(right[:, first : first + 16]), alone)
         assert_bits(alone, together[:, first : first + 16])
+
+
+@pytest.mark.parametrize("columns", [32, 48])
+@pytest.mark.parametrize("rows", [1, 6, 13])
+def test_columns_do_not_know_their_neighbours(rows, columns, dtype, rng):
+    """In a product, in tiles of any size."""
+    x, w, out = operands(rows, 9, columns, dtype, rng)
+    assert_columns_know_no_neighbours(product_inplace, x, w, out)
 
 
 @pytest.mark.parametrize("columns", [32, 48])
 @pytest.mark.parametrize("rows", [1, SMALL, LARGE, 13])
 def test_columns_of_an_outer_product_do_not_know_their_neighbours(rows, columns, dtype, rng):
-    """The same of a weight gradient, in tiles of any size."""
-    x, d = rng.normal(size=(7, rows)).astype(dtype), rng.normal(size=(7, columns)).astype(dtype)
-    out = rng.normal(size=(rows, columns)).astype(dtype)
-    together = out.copy()
-    outer_product_inplace(x, d, together)
-    for first in range(0, columns, 16):
-        alone = np.ascontiguousarray(out[:, first : first + 16])
-        outer_product_inplace(x, np.ascontiguousarray(d[:, first : first + 16]), alone)
-        assert_bits(alone, together[:, first : first + 16])
+    """In a weight gradient, in tiles of any size."""
+    x, d, out = (rng.normal(size=size).astype(dtype) for size in ((7, rows), (7, columns), (rows, columns)))
+    assert_columns_know_no_neighbours(outer_product_inplace, x, d, out)
 
 
 @kernel

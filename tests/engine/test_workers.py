@@ -83,8 +83,9 @@ def test_the_end_of_what_makes_workers_costs_nothing(one: Workers) -> None:
     assert one.submit(calls.add, 2, 3).result() == 5
     assert one.submit(calls.who).result()[0] != pid
     assert one.submit(calls.parent).result() != server
-    with pytest.raises(WorkerLost, match="worker process ended with exit code 1"):
+    with pytest.raises(WorkerLost, match="worker process ended with exit code 1") as lost:
         one.submit(calls.die).result()
+    assert lost.value.reason == "died"
 
 
 def test_a_worker_whose_maker_is_gone_is_ended_all_the_same() -> None:
