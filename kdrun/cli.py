@@ -376,20 +376,29 @@ def verify(
     if not results.is_dir():
         raise UsageError(f"{results}: there is no such folder")
     several = is_index(results)
-    from kdrun.report.verify import conclusion, studies_document, verify_document, verify_rich
+    from kdrun.report.verify import conclusion, conclusion_of_all, studies_document, verify_document, verify_rich
     from kdrun.verification import verify as verify_results
 
-    shown, studies = None if quiet else listener(), []
+    shown, studies, impossible = None if quiet else listener(), [], dict[str, UsageError]()
     for folder in study_folders(results) if several else [results]:
-        found = verify_results(folder, sample, everything=everything, workers=workers, listener=shown)
+        try:
+            found = verify_results(folder, sample, everything=everything, workers=workers, listener=shown)
+        except UsageError as error:
+            if not several:
+                raise
+            impossible[str(folder)] = error
+            say(f"kdrun: {folder.name}: {error}", err=True)
+            continue
         studies.append(found)
         if quiet and not as_json:
             typer.echo(f"{found.study}: {conclusion(found)}")
         elif not as_json:
             console().print(verify_rich(found))
     if as_json:
-        print_json(studies_document(studies) if several else verify_document(studies[0]))
-    raise typer.Exit(max(found.exit_code for found in studies))
+        print_json(studies_document(studies, impossible) if several else verify_document(studies[0]))
+    elif several:
+        typer.echo(conclusion_of_all(studies, impossible))
+    raise typer.Exit(max(ended.exit_code for ended in (*studies, *impossible.values())))
 
 
 @app.command(epilog="Example: kdrun compare results/sine out/sine")

@@ -393,6 +393,13 @@ def _run_all(found: Results, todo: _Todo, workers: int, listener: Listener) -> d
                 again[run.run_id] = item
                 if item.differences:
                     listener.noticed(difference_sentence(item))
+    except UsageError as error:
+        if todo.folder is not None:
+            raise
+        raise UsageError(
+            f"{error}; a results folder without {FILE_NAME} does not know where its study stood: call kdrun verify from"
+            " the folder of the study, from which paths in it lead to its files"
+        ) from None
     except KeyboardInterrupt:
         different = sum(bool(item.differences) for item in again.values())
         raise Interrupted(

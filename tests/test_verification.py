@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -21,7 +22,14 @@ from kdrun.engine.train import Diverged, Trainer
 from kdrun.errors import Interrupted, UsageError
 from kdrun.listener import Listener, Work
 from kdrun.records import Outcome, Run
-from kdrun.report.verify import RunAgain, Verification, studies_document, verify_document, verify_rich
+from kdrun.report.verify import (
+    RunAgain,
+    Verification,
+    conclusion_of_all,
+    studies_document,
+    verify_document,
+    verify_rich,
+)
 from kdrun.results import Results
 from kdrun.store.arrays import arrays_from_npz, npz_bytes
 from kdrun.store.digest import DigestRow
@@ -320,6 +328,15 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def test_a_folder_without_its_runs_says_from_where_its_files_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows no path: a study that reads a file is verified from where the study stands."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"no such file in .*call kdrun verify from the folder of the study"):
+        verify(ROOT / "results" / "sunspots")
+
+
 def test_another_digest_in_the_manifest_is_found(committed: Path) -> None:
     """Where every response is the same, it is networks that differ, and no run is blamed."""
     digest = json.loads((committed / "manifest.json").read_text())["results_digest"]
@@ -447,7 +464,7 @@ def test_the_document_is_json_that_names_every_difference(stored: Path) -> None:
     run = some_run(stored)
     change(stored, "UPDATE runs SET responses = ? WHERE run_id = ?", '{"eval_mse":"nan"}', run.run_id)
     found = verify(stored, everything=True)
-    got = json.loads(json.dumps(studies_document([found]), allow_nan=False))
+    got = json.loads(json.dumps(studies_document([found], {}), allow_nan=False))
     assert got["equal"] is False
     (study,) = got["studies"]
     assert (study["study"], study["against"], study["complete"]) == ("tiny", "runs.sqlite", True)
@@ -458,6 +475,20 @@ def test_the_document_is_json_that_names_every_difference(stored: Path) -> None:
     assert shown["differences"][1]["stored"] == "nothing"
     assert study["results_digests"] == list(found.digests or ())
     assert study["made_now"]["versions"]["kdrun"]
+
+
+def test_several_studies_are_told_of_in_one_line_and_one_document(stored: Path) -> None:
+    """Also of one that could not be compared: then not all are equal."""
+    found = verify(stored, sample=1)
+    assert conclusion_of_all([found, found], {}) == "2 of 2 studies equal"
+    error = UsageError("no such file")
+    assert conclusion_of_all([found], {"results/b": error}) == "1 of 2 studies equal; not compared: b"
+    other = dataclasses.replace(found, undone=found.chosen)
+    assert conclusion_of_all([found, other], {}) == "1 of 2 studies equal; different: tiny"
+    assert studies_document([found], {})["equal"] is True
+    document = studies_document([found], {"results/b": error})
+    assert (document["equal"], len(document["studies"])) == (False, 1)
+    assert document["not_compared"] == [{"results": "results/b", "error": "no such file"}]
 
 
 def test_zero_and_minus_zero_are_different_bits() -> None:

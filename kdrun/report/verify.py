@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -304,6 +305,21 @@ def verify_document(found: Verification) -> dict[str, Any]:
     }
 
 
-def studies_document(studies: Sequence[Verification]) -> dict[str, Any]:
-    """What `kdrun verify --json` prints of a folder of studies."""
-    return {"equal": all(found.equal for found in studies), "studies": [verify_document(found) for found in studies]}
+def studies_document(studies: Sequence[Verification], impossible: Mapping[str, Exception]) -> dict[str, Any]:
+    """What `kdrun verify --json` prints of a folder of studies, and of those that could not be run again."""
+    return {
+        "equal": all(found.equal for found in studies) and not impossible,
+        "studies": [verify_document(found) for found in studies],
+        "not_compared": [{"results": folder, "error": str(error)} for folder, error in impossible.items()],
+    }
+
+
+def conclusion_of_all(studies: Sequence[Verification], impossible: Mapping[str, Exception]) -> str:
+    """The last line about a folder of studies."""
+    different = [found.study for found in studies if not found.equal]
+    parts = [f"{len(studies) - len(different)} of {len(studies) + len(impossible)} studies equal"]
+    if different:
+        parts.append(f"different: {joined(different)}")
+    if impossible:
+        parts.append(f"not compared: {joined(Path(folder).name for folder in impossible)}")
+    return "; ".join(parts)

@@ -45,6 +45,18 @@ def test_a_difference_in_one_of_several_studies_gives_code_5(studies: Path, tmp_
     assert (got["equal"], [study["equal"] for study in got["studies"]]) == (False, [True, False])
 
 
+def test_a_study_that_cannot_be_compared_does_not_keep_others_from_it(studies: Path, tmp_path: Path) -> None:
+    """Code 2 and why; the last line tells of all."""
+    copy = Path(shutil.copytree(studies, tmp_path / "studies"))
+    (copy / "committed" / "study.yaml").write_text("study: [")
+    done = kdrun("verify", copy, "--sample", 1, "--workers", 1, "--quiet")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"kdrun: committed: {copy / 'committed' / 'study.yaml'}:1")
+    first, last = done.stdout.splitlines()
+    assert first.startswith("tiny: equal, bit for bit: 1 of 12 runs")
+    assert last == "1 of 2 studies equal; not compared: committed"
+
+
 def test_what_cannot_be_verified_gives_code_2(tmp_path: Path) -> None:
     """A sentence says why; nothing is run."""
     done = kdrun("verify", tmp_path)
