@@ -398,7 +398,8 @@ def verify(
         print_json(studies_document(studies, impossible) if several else verify_document(studies[0]))
     elif several:
         typer.echo(conclusion_of_all(studies, impossible))
-    raise typer.Exit(max(ended.exit_code for ended in (*studies, *impossible.values())))
+    codes = [found.exit_code for found in studies] + [error.exit_code for error in impossible.values()]
+    raise typer.Exit(max(codes))
 
 
 @app.command(epilog="Example: kdrun compare results/sine out/sine")
