@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from kdrun.factors.contract import Credit, Gate, Level, Term, Weighting
+from kdrun.factors.contract import Comparator, Credit, Gate, Level, Quantizer, Term, Weighting
 from kdrun.models.contract import ModelSpec
 from kdrun.study.paths import Path
 from kdrun.study.wording import Problem, listed, shown
@@ -56,6 +56,29 @@ def unequal_networks(model: ModelSpec, teacher: ModelSpec, init: str, levels: di
                 ("student", key),
                 f"{shown(level.name)} compares hidden values one by one, but the student has {width_of(model)} and"
                 f" the teacher {width_of(teacher)}",
+            )
+
+
+def unfit_comparators(
+    comparators: Sequence[Comparator], quantizer: Quantizer, is_like_teacher: bool
+) -> Iterator[Problem]:
+    """Comparators that have no codes to change, or that would quantize weights of another network.
+
+    `quantizer` is treatment 1's; `is_like_teacher` says whether its network is of the kind of its teacher's.
+    """
+    for place, comparator in enumerate(comparators):
+        path: Path = ("comparators", place)
+        if not quantizer.max_code:
+            yield Problem(
+                path,
+                f"{shown(comparator.name)} changes codes, but the quantizer of treatment 1 is {shown(quantizer.name)},"
+                " which has none; choose another, or let another level be the first",
+            )
+        elif comparator.starts_from == "teacher" and not is_like_teacher:
+            yield Problem(
+                path,
+                f"{shown(comparator.name)} quantizes the teacher's weights for the student's network, but the teacher"
+                " has another network; leave it out",
             )
 
 

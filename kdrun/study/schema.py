@@ -21,12 +21,12 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from kdrun.factors import discover
-from kdrun.factors.contract import Comparator, Family, Level
+from kdrun.factors.contract import Comparator, Family, Level, Quantizer
 from kdrun.models.contract import ModelSpec
 from kdrun.study.choice import CellChoice, ComparatorChoice, LevelChoice, TaskChoice, inlined_schema
 from kdrun.study.claims import CLAIMS, HYPOTHESIS_CLAIMS, Claim, ClaimReader, Section
 from kdrun.study.factor import Factor, factors_schema
-from kdrun.study.fit import unequal_networks, unfit_levels, unfit_network
+from kdrun.study.fit import unequal_networks, unfit_comparators, unfit_levels, unfit_network
 from kdrun.study.paths import put, remove
 from kdrun.study.plain import plain
 from kdrun.study.selection import SHORTHAND, Design, FractionName
@@ -155,10 +155,15 @@ class Sections(Section):
             return []
         levels = {key: level for key, level in self.student if isinstance(level, Level)}
         problems = [*unfit_levels(task, model, levels)]
-        teacher = self.teacher.model if self.teacher is not None else None
-        if teacher is not None and teacher != model:
-            problems += unequal_networks(model, teacher, self.student.init, levels)
+        if self.other_teacher_model is not None:
+            problems += unequal_networks(model, self.other_teacher_model, self.student.init, levels)
         return problems
+
+    @property
+    def other_teacher_model(self) -> ModelSpec | None:
+        """The teacher's network, where it is not like the student's."""
+        model = self.teacher.model if self.teacher is not None else None
+        return model if model != self.model else None
 
 
 class StandIn(Section):
@@ -244,6 +249,16 @@ class Study(Sections):
     def model_post_init(self, context: Any) -> None:
         """Remember what the study gives beside its factors, by the key that each sets."""
         self._given = dict(context or {})
+
+    @model_validator(mode="after")
+    def _comparators_fit(self) -> Study:
+        """Refuse comparators that cannot be made from treatment 1 or its teacher."""
+        quantizer = getattr(self.student, "quantizer", None)
+        if isinstance(quantizer, Quantizer):
+            problems = [*unfit_comparators(self.comparators, quantizer, self.other_teacher_model is None)]
+            if problems:
+                raise mistakes(problems)
+        return self
 
     @property
     def name(self) -> str:

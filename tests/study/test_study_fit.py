@@ -220,3 +220,30 @@ def test_the_study_of_harder_tasks_is_read_again_with_its_runs(load: Callable[..
     """The committed study, resolved."""
     found = load_study(EXPERIMENTS / "harder_tasks.yaml")
     assert plan(load(study_text(found))).runs == plan(found).runs
+
+
+@pytest.mark.parametrize("comparator", ["post_training", "post_training_search", "coordinate_search"])
+def test_a_comparator_needs_codes_in_treatment_1(
+    mistakes: Mistakes, load: Callable[..., object], comparator: str
+) -> None:
+    """The order of a factor's levels says what treatment 1 is."""
+    text = study() + f"comparators: [{comparator}]\n"
+    got = mistakes(text)
+    assert len(got) == 1
+    assert got[0].startswith(
+        f"10:15: comparators[0]: '{comparator}' changes codes, but the quantizer of treatment 1 is 'float', which"
+    )
+    assert load(text.replace("[float, ternary]", "[ternary, float]"))
+
+
+def test_a_teacher_of_another_network_is_not_quantized_for_the_students(
+    mistakes: Mistakes, load: Callable[..., object]
+) -> None:
+    """Comparators that start from the teacher are refused; one that starts from treatment 1 is not."""
+    text = study(
+        teacher="{model: {cell: cfc, hidden: 8}}", student="{init: random}", factors="quantizer: [ternary, float]"
+    )
+    got = mistakes(text + "comparators: [coordinate_search, post_training]\n")
+    assert len(got) == 1
+    assert got[0].startswith("10:34: comparators[1]: 'post_training' quantizes the teacher's weights for the student's")
+    assert load(text + "comparators: [coordinate_search]\n")

@@ -30,6 +30,11 @@ factors:
   gradient: [ste, smoothstep]
   distillation: [none, trajectory]
   width: {sets: model.hidden, levels: [16, 32]}
+replicates: 3
+seed: 42
+responses:
+  - {name: eval_mse, scale: log10, better: lower, diverged: {value: 0.5}}
+comparators: [coordinate_search, post_training]
 """
 UNLIKE_THE_TEACHER = """\
 teacher: {model: {hidden: 8}, optimizer: {name: adam, lr: 1e-3}, accept: {eval_mse: 5e-3}}
@@ -37,6 +42,11 @@ student: {init: random, quantizer: {name: ternary, granularity: per_row}}
 factors:
   gradient: [ste, smoothstep]
   width: {sets: model.hidden, levels: [16, 32]}
+replicates: 3
+seed: 42
+responses:
+  - {name: eval_mse, scale: log10, better: lower, diverged: {value: 0.5}}
+comparators: [coordinate_search]
 """
 VARIANTS = {
     "as it is": ("keep: all", "keep: all"),
