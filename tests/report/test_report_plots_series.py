@@ -94,9 +94,14 @@ def test_what_comparators_and_teachers_record_is_not_shown(make):
 
 
 def test_there_is_an_end_to_pictures(make):
-    """Of ten series the first six."""
+    """Of ten series the first six; the last of them names the others."""
     got = drawn(material(make, {f"s{i}": of_treatments for i in range(10)}))
     assert list(got) == [f"series_s{i}" for i in range(series.MOST_SERIES)]
+    told = [name for name, drawing in got.items() if "not drawn" in drawing.caption]
+    assert told == [f"series_s{series.MOST_SERIES - 1}"]
+    assert got[told[0]].caption.endswith(
+        "bands from the least to the largest. Recorded too, and not drawn: s6, s7, s8 and s9."
+    )
 
 
 def test_without_series_there_are_no_pictures(make):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kdrun.report.plots.learning_curves import SERIES, Losses, over_replicates, page_of, treatment_panels
 from kdrun.report.plots.picture import Drawing, Material
 from kdrun.report.plots.style import human
+from kdrun.report.text import joined
 
 MOST_SERIES, MOST_POINTS = 6, 40
 
@@ -17,9 +18,14 @@ def drawings(material: Material) -> Iterator[Drawing]:
     treatments = analysis.runs[analysis.runs["kind"] == "treatment"]
     # What comparators record of their searches is none of these.
     own = history[history["run_id"].isin(treatments["run_id"])]
-    for name in sorted(set(own["name"]) - SERIES.keys())[:MOST_SERIES]:
+    names = sorted(set(own["name"]) - SERIES.keys())
+    rest = names[MOST_SERIES:]
+    for place, name in enumerate(names[:MOST_SERIES], start=1):
         found = Losses(treatments, own, name, MOST_POINTS)
         panels = treatment_panels(analysis, found)
         if panels:
             figure = page_of(panels, "linear", human(name)).figure
-            yield Drawing(f"series_{name}", human(name), f"{human(name)} by epoch, {over_replicates(found)}.", figure)
+            caption = f"{human(name)} by epoch, {over_replicates(found)}."
+            if rest and place == MOST_SERIES:
+                caption += f" Recorded too, and not drawn: {joined(rest)}."
+            yield Drawing(f"series_{name}", human(name), caption, figure)
