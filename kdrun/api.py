@@ -23,6 +23,7 @@ from kdrun.errors import GradientCheckFailed, Interrupted, UsageError
 from kdrun.execution import carry_out, repeat
 from kdrun.factors.contract import Level
 from kdrun.folder import prepare_folder, refuse_unfit
+from kdrun.idle import idle_warnings
 from kdrun.listener import Listener
 from kdrun.lock import locked
 from kdrun.models.discover import cells
@@ -176,6 +177,8 @@ def run(
     if not todo.runs and stored.is_up_to_date():
         _notice(todo, folder, listener)
         return stored
+    for text in idle_warnings(treatment.sections.get("student") for treatment in planned.treatments):
+        listener.noticed(text)
     with locked(folder):
         # Whoever worked on the folder until now may have done some of it.
         todo = missing()

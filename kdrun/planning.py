@@ -15,6 +15,7 @@ from kdrun.engine.code import missing_files
 from kdrun.engine.local import worker_count
 from kdrun.errors import UsageError
 from kdrun.folder import refuse_unfit
+from kdrun.idle import idle_warnings
 from kdrun.records import Run
 from kdrun.report.plan import Outlook
 from kdrun.results import Results, layout_of
@@ -66,6 +67,7 @@ def outlook_of(
         *_baseline_warning(planned),
         *_pilot_warnings(known, layout, piloted),
         *_shared_warning(layout, piloted),
+        *idle_warnings(treatment.sections.get("student") for treatment in planned.treatments),
         *_folder_warning(folder),
         *_file_warning(planned),
     ]
