@@ -13,6 +13,7 @@ import kdrun
 from kdrun.api import check_gradients
 from kdrun.engine.run import execute_all, execute_each
 from kdrun.errors import Interrupted, UsageError
+from kdrun.factors.comparators.post_training import PostTraining
 from kdrun.listener import Listener
 from kdrun.store.runs import Store
 from tests.tiny_results import RUNS, TINY, AtOnce, without_workers
@@ -151,16 +152,22 @@ def test_only_the_combinations_of_the_study_are_checked(tiny):
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_a_failed_run_is_told_and_tried_again(tiny, tmp_path):
-    """A run that raises is `failed` with its traceback, code 1; the next call tries it again."""
+def test_a_failed_run_is_told_and_tried_again_where_that_is_asked_for(tiny, tmp_path, monkeypatch):
+    """A run that raises is `failed` with its traceback, code 1; the others are done."""
     study = kdrun.load_study(tiny)
-    broken = kdrun.load_study(tiny, ["student.quantizer=float"])
-    results = kdrun.run(broken, results=tmp_path / "broken")
+
+    def broken(self, network):
+        raise ValueError("no such code")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PostTraining, "refine", broken)
+        results = kdrun.run(study, results=tmp_path)
     failed = results.runs.query("status == 'failed'")
     assert set(failed["kind"]) == {"comparator"}
-    assert failed["error"].str.contains("quantizer is float").all()
+    assert failed["error"].str.contains("ValueError: no such code").all()
     assert results.exit_code == 1
-    assert kdrun.run(study, results=tmp_path / "whole").exit_code == 0
+    assert kdrun.run(study, results=tmp_path).exit_code == 1
+    assert kdrun.run(study, results=tmp_path, retry_failed=True).exit_code == 0
 
 
 @pytest.mark.parametrize(("timeout", "expected"), [(None, execute_all), (100.0, execute_each)])

@@ -231,3 +231,26 @@ def multiply_columns_inplace(a, b, places, columns):
                 count = min(LANES, end - column)
                 product = load_part(a, (row, column), count) * load_part(b, (row, column), count)
                 store_part(a, (row, column), product, count)
+
+
+@kernel
+def count_flips(codes, before, layout, flips):
+    """Count the codes of each of some students that are not what they were, and remember what they are.
+
+    Equation
+        flips[s] = number of codes[i] ≠ before[i], over the arrays of the layout, their rows and columns of student s
+        before ← codes
+    Parameters
+        codes, before: flat, laid out as core/clipping.py says; the second is overwritten. layout int64 [M, 3].
+        flips: float64 [S], overwritten.
+    """
+    students = flips.size
+    for student in range(students):
+        flips[student] = 0.0
+        for m in range(layout.shape[0]):
+            start, rows, columns = layout[m, 0], layout[m, 1], layout[m, 2]
+            for row in range(rows):
+                first = start + (row * students + student) * columns
+                for i in range(first, first + columns):
+                    flips[student] += codes[i] != before[i]
+                    before[i] = codes[i]

@@ -15,7 +15,7 @@ import numpy as np
 
 from kdrun.core.clipping import add_squared_norms, clip_inplace
 from kdrun.core.parameters import ParameterSet
-from kdrun.engine.quantized import QuantizedParameters
+from kdrun.engine.quantized import CodeFlips, QuantizedParameters
 from kdrun.engine.recipe import Recipe
 from kdrun.factors.contract import Array, Arrays, GradientShape, Optimizer, Progress
 from kdrun.models.contract import Network
@@ -76,6 +76,8 @@ class Cohort:
             self.quantized = QuantizedParameters(self.network, self.latent, recipe.quantizer, recipe.granularity)
             self.weights = self.quantized.weights
         self.in_force = self.quantized
+        self._flips: CodeFlips | None = None
+        self._flipped: tuple[int, Array | None] = (-1, None)
 
     def own(self, arrays: Arrays, place: int) -> dict[str, Array]:
         """Those columns of arrays that are the student's at a place; all of them, as they are, where it is alone."""
@@ -121,6 +123,19 @@ class Cohort:
         else:
             self.in_force, self.weights = None, self.latent_arrays
             quantized.dtrained.flat.fill(0.0)
+
+    def flips(self, step: int) -> Array | None:
+        """The share of each student's codes that are not what they were in the step that was asked about before.
+
+        float64 [students]; None at first, and while networks run on latent weights.
+        """
+        known, shares = self._flipped
+        if step != known:
+            shares = self._flips.shares() if self._flips is not None and self.in_force is not None else None
+            if shares is None:
+                self._flips = CodeFlips(self.in_force.codes, self.students) if self.in_force is not None else None
+            self._flipped = step, shares
+        return shares
 
     def finish(self, progress: Progress, penalties: Slopes) -> None:
         """Slot 5: gradients of the weights that ran become those of latent weights and scales; then penalties join."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdrun.core.parameters import ParameterSet
-from kdrun.core.quantize import multiply_columns_inplace
+from kdrun.core.quantize import count_flips, multiply_columns_inplace
 from kdrun.factors.contract import Array, Arrays, GradientShape, Granularity, Progress, Quantizer
 from kdrun.models.contract import Network
 
@@ -207,3 +207,16 @@ class QuantizedParameters:
 def _pulls(quantizer: Quantizer) -> bool:
     """Whether a quantizer draws latent weights anywhere."""
     return type(quantizer).pull_inplace is not Quantizer.pull_inplace
+
+
+class CodeFlips:
+    """The share of each student's codes that are not what they were when that was asked before."""
+
+    def __init__(self, codes: ParameterSet, students: int) -> None:
+        self._codes, self._before, self._layout = codes, codes.copy(), codes.layout(students)
+        self._own, self._flips = codes.size / students, np.zeros(students)
+
+    def shares(self) -> Array:
+        """float64 [students]; what the codes are now is what they will be compared with."""
+        count_flips(self._codes.flat, self._before.flat, self._layout, self._flips)
+        return self._flips / self._own

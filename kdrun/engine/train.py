@@ -29,6 +29,7 @@ from kdrun.records import History
 from kdrun.tasks.contract import Data
 
 HISTORY_POINTS = 200
+FLIPS = "code_flips"
 
 
 class Diverged(Exception):
@@ -50,11 +51,16 @@ class Series:
         """Series for a training of so many steps."""
         return cls(stride=-(-steps // HISTORY_POINTS), last=steps - 1)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether values of the present step are kept."""
+        return self.step % self.stride == 0 or self.step == self.last
+
     def add(self, name: str, value: float, count: bool = False) -> None:
         """Record a value of the present step where that is one that is kept; with `count` the sum so far."""
         if count:
             value = self.sums[name] = self.sums.get(name, 0.0) + value
-        if self.step % self.stride == 0 or self.step == self.last:
+        if self.is_kept:
             self.points.setdefault(name, []).append((self.step, value))
 
     def last_values(self) -> dict[str, float]:
@@ -126,6 +132,8 @@ class Trainer:
             if schedule is not None:
                 self._switch_quantizer(schedule, progress)
             self.objective.prepare(progress)
+            if series.is_kept:
+                self._record_flips(series)
             batch = data.batch(step) if curriculum is None else self._chosen_batch(curriculum, data)
             if self.cohort.students == 1:
                 evaluation = self._step(batch, progress, series)
@@ -140,6 +148,12 @@ class Trainer:
             self._switch_quantizer(schedule, end)
         self.objective.prepare(end)
         return evaluation
+
+    def _record_flips(self, series: Series) -> None:
+        """The share of codes that are not what they were at the step recorded before."""
+        shares = self.cohort.flips(series.step)
+        if shares is not None:
+            series.add(FLIPS, float(shares[self.objective.place]))
 
     def _enter_stage(self, curriculum: Curriculum, progress: Progress) -> Progress:
         """Slot 0: the progress of a step in the stage that the curriculum asks for."""

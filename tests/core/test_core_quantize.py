@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kdrun.core.parameters import ParameterSet
 from kdrun.core.quantize import (
     SCALE_FLOOR,
+    count_flips,
     floor_inplace,
     largest_magnitude,
     lsq_scale_gradient,
@@ -302,3 +304,26 @@ def test_neighbours_of_a_matrix_stay_untouched(dtype, rng):
     quantize_columns(w, scale, 1, room[1:4], np.empty_like(w))
     assert (room[[0, 4]] == 9.0).all()
     np.testing.assert_array_equal(room[1:4], naive.codes(w, scale, 1))
+
+
+def test_flips_are_counted_for_each_student(dtype, rng):
+    """Three students side by side; gaps between arrays count for none, and what is there is remembered."""
+    shapes, students = {"w": (3, 3 * 5), "out": (17, 3)}, 3
+    codes, before = ParameterSet(shapes, dtype), ParameterSet(shapes, dtype)
+    for name, shape in shapes.items():
+        before[name][...] = rng.integers(-1, 2, shape)
+        codes[name][...] = rng.integers(-1, 2, shape)
+    flips = np.full(students, np.nan)
+    expected = [
+        sum(
+            int(np.sum(codes[name].reshape(-1, 3, own)[:, s] != before[name].reshape(-1, 3, own)[:, s]))
+            for name, own in (("w", 5), ("out", 1))
+        )
+        for s in range(students)
+    ]
+    assert len(set(expected)) > 1
+    unchanged({"codes": codes.flat}, lambda: count_flips(codes.flat, before.flat, codes.layout(students), flips))
+    assert flips.tolist() == expected
+    assert_bits(before.flat, codes.flat)
+    count_flips(codes.flat, before.flat, codes.layout(students), flips)
+    assert flips.tolist() == [0.0, 0.0, 0.0]

@@ -164,7 +164,7 @@ SIDE_BY_SIDE = {
     "twn": ("student.quantizer=twn",),
     "prox": ("student.quantizer=prox",),
     "int8 by lsq": ("student.quantizer={name: int8, scale_grad: lsq}",),
-    "float": ("student.quantizer=float",),
+    "float": ("student.quantizer=float", "comparators=[]"),
     "two shapes with masks": ("factors.gradient=[smoothstep, smoothstep_plateau]",),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from kdrun.engine.objective import Objective
 from kdrun.engine.probe import Probe
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import quantizer_like, recipe_of
-from kdrun.engine.train import Series, Trainer
+from kdrun.engine.train import FLIPS, HISTORY_POINTS, Series, Trainer
 from kdrun.factors import discover
 from kdrun.factors.contract import Progress
 from kdrun.factors.gradient.smoothstep import Smoothstep
@@ -227,6 +228,48 @@ def test_prox_draws_weights_to_their_ternary_ones(granularity):
         objective = train(trainer_with(Prox(rho_end=rho_end, granularity=granularity)), 20)
         distances.append(np.abs(objective.latent["w"] - objective.weights["w"]).max())
     assert distances[1] < 0.1 * distances[0]
+
+
+# ------------------------------------------------------------------------------------------------ flips of codes
+
+
+def flips(trainer, steps):
+    """Steps and shares that were recorded in a training of so many steps."""
+    series = Series.of(steps)
+    trainer.train(TASK.training_data(stream, "float32"), steps, series)
+    return series.points.get(FLIPS, [])
+
+
+def codes_of(objective):
+    return objective.quantized.codes.copy()
+
+
+def share_of_flips(before, after):
+    different = sum(int(np.sum(before[name] != after[name])) for name in after)
+    return different / sum(after[name].size for name in after)
+
+
+@pytest.mark.parametrize("steps", [7, 450])
+def test_the_share_of_codes_that_flipped_since_the_point_before_is_recorded(steps):
+    """At every step that is kept but the first, and at the last."""
+    trainer = trainer_with(Ternary())
+    seen = spied(trainer, codes_of)
+    got = flips(trainer, steps)
+    kept = [*range(0, steps, -(-steps // HISTORY_POINTS)), steps - 1]
+    kept = sorted(set(kept))
+    assert got == [(b, share_of_flips(seen[a], seen[b])) for a, b in itertools.pairwise(kept)]
+    assert any(share for _, share in got)
+
+
+def test_a_network_that_is_not_quantized_has_no_flips():
+    """Nor one whose quantizer waits for the end."""
+    for quantizer, schedule in ((Float(), None), (Ternary(), PostTraining()), (Prox(), None)):
+        assert flips(trainer_with(quantizer, schedule), 5) == []
+
+
+def test_codes_of_another_quantizer_are_not_compared():
+    """After a switch the first point has nothing before it."""
+    assert [step for step, _ in flips(trainer_with(Ternary(), Progressive()), 6)] == [1, 3, 5]
 
 
 # ------------------------------------------------------------------------------------------------ schedules
