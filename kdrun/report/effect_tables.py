@@ -10,7 +10,7 @@ import pandas as pd
 from rich.table import Table
 
 from kdrun.report.aliases import design_kind
-from kdrun.report.outcomes import bias, judged_responses, replicates_of, without_value
+from kdrun.report.outcomes import bias, judged_responses, replicates_of, unvarying_effects, without_value
 from kdrun.report.sheet import Sheet, left_out, rich_table
 from kdrun.report.text import estimate, heading, significant
 from kdrun.report.treatment_tables import TERMINAL_ROWS
@@ -87,7 +87,8 @@ def _effect_notes(analysis: Analysis) -> tuple[str, ...]:
     notes += [] if analysis.layout.screening else [EFFECT_IS]
     notes += [CONTRAST_IS] if (analysis.effects["contrast"] == OMNIBUS).any() else []
     notes += [ALIASED[kind]] if (kind := design_kind(analysis)) in ALIASED else []
-    return (*notes, *bias(analysis, judged_responses(analysis)), *lenth_notes(analysis), *analysis.notes)
+    notes += [*bias(analysis, judged_responses(analysis)), *unvarying_effects(analysis.effects)]
+    return (*notes, *lenth_notes(analysis), *analysis.notes)
 
 
 EFFECT_IS = "An effect is second level minus first; an interaction half the difference of the simple effects."

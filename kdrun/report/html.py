@@ -24,7 +24,7 @@ from kdrun.report.student_tables import student_sheet
 from kdrun.report.text import plain, plain_lines
 from kdrun.report.treatment_tables import MOST_TREATMENTS, treatment_sheet
 from kdrun.report.verdict_tables import VERDICTS_ARE, hypothesis_number
-from kdrun.report.wording import counts_of_runs, origin, verdict_counts, what_matters
+from kdrun.report.wording import counts_of_runs, origin, promise, verdict_counts, what_matters
 from kdrun.stats.analysis import Analysis
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def report_html(
         "judged": judged(analysis),
         "scales": scales(analysis.layout),
         "origin": origin(manifest),
+        "promise": promise(study),
         "study_text": study_text,
     }
     return render("report.html.j2", **context)

@@ -14,7 +14,7 @@ from kdrun.report.student_tables import student_markdown
 from kdrun.report.text import code, markdown, plain
 from kdrun.report.treatment_tables import MOST_TREATMENTS, treatment_markdown
 from kdrun.report.verdict_tables import VERDICTS_ARE, criteria_markdown, hypothesis_number
-from kdrun.report.wording import Statement, counts_of_runs, origin, verdict_counts, what_matters
+from kdrun.report.wording import Statement, counts_of_runs, origin, promise, verdict_counts, what_matters
 from kdrun.stats.analysis import Analysis
 
 if TYPE_CHECKING:
@@ -154,8 +154,7 @@ kdrun factorial study.yaml --results again
 kdrun compare . again/{plain(str(study["study"]))}
 ```
 
-The second command says “identical”, and both folders have the same results digest, where the same versions run on the
-same kind of CPU."""
+{promise(study)}"""
 
 
 def _origin(manifest: Mapping[str, Any], registration: Mapping[str, Any]) -> str:

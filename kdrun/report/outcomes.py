@@ -113,3 +113,30 @@ def diverged_words(analysis: Analysis) -> str:
 
 
 DOUBTFUL = ", and a verdict stands only if it is the same with diverged runs left out and at the worst value seen."
+
+
+MOST_NAMED = 6
+
+
+def unvarying(effects: pd.DataFrame) -> pd.DataFrame:
+    """Rows of effects that are not 0 and come to the same in every replicate: they have no interval and no test."""
+    rows = effects[effects["std_error"].notna() & effects["ci_low"].isna()]
+    return rows[rows["estimate"].notna()]
+
+
+def unvarying_effects(effects: pd.DataFrame) -> list[str]:
+    """For effects that come to the same in every replicate a sentence that says so; none where there are no such."""
+    names = [
+        f"{row['term']} ({row['contrast']})" if row["contrast"] else str(row["term"])
+        for row in unvarying(effects).to_dict("records")
+    ]
+    names = list(dict.fromkeys(names))
+    if not names:
+        return []
+    named, rest = names[:MOST_NAMED], len(names) - MOST_NAMED
+    listed = joined([*named, *([f"{rest:,} more"] if rest > 0 else [])])
+    what = "effect" if len(names) == 1 else "effects"
+    return [
+        f"Replicates do not vary in the {what} of {listed}: the same number in every one, so no interval and no verdict"
+        " can be given."
+    ]

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from kdrun.report.aliases import design_kind, is_aliased
-from kdrun.report.outcomes import bias, replicates_of
+from kdrun.report.outcomes import bias, replicates_of, unvarying, unvarying_effects
 from kdrun.report.text import counted, estimate, heading, joined, significant
 from kdrun.stats.analysis import Analysis
 from kdrun.stats.effects import OMNIBUS
@@ -74,17 +74,17 @@ def what_matters(analysis: Analysis) -> Matters:
 
     A term of more than two levels counts by its omnibus p; with one replicate Lenth's limits decide.
     """
-    found = _matters(analysis)
-    cautions = bias(analysis, [analysis.layout.primary])
+    rows = analysis.effects[analysis.effects["response"] == analysis.layout.primary.name]
+    found = _matters(analysis, rows)
+    cautions = [*bias(analysis, [analysis.layout.primary]), *unvarying_effects(rows)]
     if design_kind(analysis) == "screening":
         cautions.append(SCREENED)
     return replace(found, cautions=tuple(cautions))
 
 
-def _matters(analysis: Analysis) -> Matters:
+def _matters(analysis: Analysis, rows: pd.DataFrame) -> Matters:
     response = analysis.layout.primary
     name = heading(response.name)
-    rows = analysis.effects[analysis.effects["response"] == response.name]
     if not len(rows):
         return Matters(name, remarks=analysis.notes or ("No effects were estimated.",))
     if rows["p_value"].isna().all() and (rows["ci_low"].isna()).all():
@@ -92,7 +92,7 @@ def _matters(analysis: Analysis) -> Matters:
     terms = [group for _, group in rows.groupby("term", sort=False)]
     shown = [group for group in terms if group["p_value"].iloc[0] < SHOWN]
     shown.sort(key=lambda group: -float(group["estimate"].abs().max()))
-    rest = [group for group in terms if not group["p_value"].iloc[0] < SHOWN]
+    rest = [group for group in terms if not group["p_value"].iloc[0] < SHOWN and not _is_untested(group)]
     return Matters(
         name,
         tuple(_statement(group, analysis, response) for group in shown),
@@ -148,6 +148,11 @@ def _contrast(row: Mapping[Any, Any], analysis: Analysis, response: Response) ->
     if row["term"] not in analysis.layout.factors:
         return f"{row['contrast']}: {KIND[response.scale]} {_number(row, response)}; {_p_values(row)}"
     return f"{_effect(row, analysis, response)}, {_direction(row, analysis, response)}; {_p_values(row)}"
+
+
+def _is_untested(group: pd.DataFrame) -> bool:
+    """Whether a term has no test because its effects come to the same in every replicate."""
+    return bool(group["p_value"].isna().all()) and len(unvarying(group)) > 0
 
 
 def _not_shown(group: pd.DataFrame, response: Response) -> Statement:
@@ -242,3 +247,9 @@ def origin(manifest: Mapping[str, Any]) -> dict[str, str]:
         **(manifest.get("versions") or {}),
     }
     return {name: str(value) for name, value in rows.items() if value}
+
+
+def promise(study: Mapping[str, Any]) -> str:
+    """Where a study that is run again has the same bits; code of the user's own makes none of kdrun's promises."""
+    where = "on any CPU" if "student" in study else "where the same versions run on the same kind of CPU"
+    return f"The second command says “identical”, and both folders have the same results digest, {where}."

@@ -118,6 +118,9 @@ def effect_rank(argument: Mapping[str, Any], known: Known, alpha: float) -> Find
     low, high, rank = 1 + len(smaller), race.size - len(larger), int(argument["rank"])
     verdict: Verdict = "supported" if low == high == rank else "inconclusive" if low <= rank <= high else "refuted"
     estimate = race.own.estimate(alpha)
+    if estimate.replicates < 2:
+        evidence = f"{race.own.name} has rank {race.rank} of {race.size}{estimate.obstacle}"
+        return Finding("inconclusive", evidence, float(race.rank), replicates=estimate.replicates)
     evidence = (
         f"{race.own.name} has rank {race.rank} of {race.size}, rank interval [{low}, {high}] over"
         f" {counted(estimate.replicates)}; {race.words(larger, smaller)}{estimate.obstacle}"

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pandas as pd
 from judged_studies import NAN, effects, half, judged, mixed
 
+from kdrun.report.effect_tables import effects_sheet
 from kdrun.report.judging import judged as how_judged
-from kdrun.report.wording import verdict_counts, what_matters
+from kdrun.report.wording import promise, verdict_counts, what_matters
 from kdrun.stats.analysis import Analysis
 from kdrun.stats.lenth import Lenth
 from kdrun.stats.scales import Response
@@ -150,6 +151,29 @@ def test_equal_runs_are_called_identical(analysis: Analysis) -> None:
     table["p_value"] = NAN
     (statement,) = what_matters(replace(analysis, effects=table)).not_shown
     assert statement.text == "identical in every replicate"
+
+
+def test_effects_that_do_not_vary_are_a_caution_and_no_verdict(analysis: Analysis) -> None:
+    """They are neither shown to matter nor among those that are not; the table of effects says so as well."""
+    table = effects(("gradient", "", 0.9, NAN, NAN), ("width", "", 0.5, NAN, NAN), ("distillation", "", 0.0, 0.0, 0.0))
+    table["p_value"], table["std_error"] = NAN, 0.0
+    found = replace(analysis, effects=table)
+    got = what_matters(found)
+    (caution,) = got.cautions
+    assert caution.startswith(
+        "Replicates do not vary in the effects of gradient and width: the same number in every one"
+    )
+    assert got.shown == ()
+    assert [part.term for part in got.not_shown] == ["distillation"]
+    assert caution in effects_sheet(found).notes
+    alone = what_matters(replace(analysis, effects=table[:1]))
+    assert alone.cautions[0].startswith("Replicates do not vary in the effect of gradient:")
+
+
+def test_what_is_run_again_is_promised_by_who_computes() -> None:
+    """kdrun's own bits are those of any CPU; for code of the user's own nobody knows."""
+    assert promise({"study": "a", "student": {}}).endswith("the same results digest, on any CPU.")
+    assert promise({"study": "a"}).endswith("where the same versions run on the same kind of CPU.")
 
 
 def test_one_replicate_is_judged_by_lenth(make: Callable[..., Analysis]) -> None:

@@ -326,6 +326,7 @@ def test_one_replicate_gives_no_verdict(drawn: Drawn) -> None:
         got = judged(drawn, claim)
         assert got.verdict == "inconclusive"
         assert "one replicate" in got.evidence or "without replicates" in got.evidence
+        assert np.isnan(got.low)
 
 
 def test_diverged_runs_make_a_verdict_doubtful(drawn: Drawn) -> None:
