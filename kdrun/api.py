@@ -33,6 +33,7 @@ from kdrun.study.design import Treatment
 from kdrun.study.load import load_study
 from kdrun.study.plan import Plan, plan
 from kdrun.study.schema import Sections, Study
+from kdrun.study.wording import did_you_mean
 from kdrun.tasks.contract import TrainingTask
 from kdrun.tasks.discover import tasks
 from kdrun.todo import Asked, Known, OnCodeChange, Todo, todo_of
@@ -286,12 +287,18 @@ def _wanted(study_plan: Plan, only: Mapping[str, Sequence[str]]) -> list[Run]:
     for factor, texts in only.items():
         known = study_plan.study.factors.get(factor)
         if known is None:
-            names = ", ".join(study_plan.study.factors)
-            raise UsageError(f"--only {factor}=…: there is no factor {factor!r}; known: {names}")
+            names = list(study_plan.study.factors)
+            raise UsageError(
+                f"--only {factor}=…: there is no factor {factor!r}; known: {', '.join(names)}"
+                f"{did_you_mean(factor, names)}"
+            )
         levels = [level.text for level in known.levels]
         for text in texts:
             if text not in levels:
-                raise UsageError(f"--only {factor}={text}: unknown level {text!r}; known: {', '.join(levels)}")
+                raise UsageError(
+                    f"--only {factor}={text}: unknown level {text!r}; known: {', '.join(levels)}"
+                    f"{did_you_mean(text, levels)}"
+                )
     return [run for run in study_plan.runs if _selected(run, only)]
 
 

@@ -393,7 +393,8 @@ def verify(
         if quiet and not as_json:
             typer.echo(f"{found.study}: {conclusion(found)}")
         elif not as_json:
-            console().print(verify_rich(found))
+            # Lines that are long are to be read whole, also where nobody sees a terminal.
+            console().print(verify_rich(found), crop=False)
     if as_json:
         print_json(studies_document(studies, impossible) if several else verify_document(studies[0]))
     elif several:
@@ -435,6 +436,8 @@ def show(
     found = Results.open(results)
     run = found.find_run(run_id)
     console().print(run_details(run, found.outcome_of(run), run.spec))
+    if not found.is_planned(run):
+        say("This run is stored, and in no table: the study asks for it no longer.")
 
 
 @app.command(epilog="Example: kdrun export results/sine --run 1f3a --format npz --output network.npz")
@@ -452,8 +455,11 @@ def export(
         raise UsageError(f"{output}: this is a folder; give the name of a file, such as network.npz")
     found = Results.open(results)
     run = found.find_run(run_id)
-    with found.store() as store:
-        export_npz(store, run.run_id, output)
+    try:
+        with found.store() as store:
+            export_npz(store, run.run_id, output)
+    except OSError as error:
+        raise UsageError(f"{output}: it cannot be written: {error.strerror or error}") from None
     say(f"{run.title}: {format_.value} written to {output}")
 
 
@@ -465,13 +471,14 @@ def list_(
     """List tasks and techniques by family, with parameters, defaults and sources."""
     from kdrun.catalogue import catalogue
     from kdrun.report.details import catalogue as catalogue_table
+    from kdrun.study.wording import did_you_mean
 
     groups = catalogue()
     if group is not None:
         groups = {title: entries for title, entries in groups.items() if title.split(" ")[0] == group}
         if not groups:
-            names = ", ".join(title.split(" ")[0] for title in catalogue())
-            raise UsageError(f"there is no family {group!r}; known: {names}")
+            names = [title.split(" ")[0] for title in catalogue()]
+            raise UsageError(f"there is no family {group!r}; known: {', '.join(names)}{did_you_mean(group, names)}")
     if as_json:
         print_json(groups)
     else:

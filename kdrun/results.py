@@ -226,8 +226,8 @@ class Results:
         return study_digest(self.study)
 
     def find_run(self, prefix: str) -> Run:
-        """The planned run whose id begins with `prefix`."""
-        found = [run for run in self.plan.runs if run.run_id.startswith(prefix.lower())]
+        """The run whose id begins with `prefix`: a planned one, or one that is stored and not planned any more."""
+        found = [run for run in self.plan.runs if run.run_id.startswith(prefix.lower())] or self._left(prefix.lower())
         if len(found) == 1:
             return found[0]
         if not found:
@@ -236,6 +236,17 @@ class Results:
             )
         some = ", ".join(run.run_id for run in found[:5])
         raise UsageError(f"{self.folder}: {len(found)} runs have an id that begins with {prefix!r}: {some}, …")
+
+    def _left(self, prefix: str) -> list[Run]:
+        """The stored runs whose ids begin with `prefix`, whatever the plan now is."""
+        if not self.has_runs:
+            return []
+        with self.store() as store:
+            return [store.run(run_id) for run_id in store.statuses() if run_id.startswith(prefix)]
+
+    def is_planned(self, run: Run) -> bool:
+        """Whether the study asks for a run."""
+        return any(run.run_id == planned.run_id for planned in self.plan.runs)
 
     def failed(self) -> list[tuple[Run, Outcome]]:
         """The planned runs that failed, in order."""

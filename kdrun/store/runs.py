@@ -181,6 +181,18 @@ class Store:
             raise UsageError(f"{self.path}: there is no run {run_id}; {_nearby(run_id, self.statuses())}")
         return cast(dict[str, Any], json.loads(row[0]))
 
+    def run(self, run_id: str) -> Run:
+        """A stored run as it was when it was done."""
+        columns = "kind, replicate, spec, needs, treatment, comparator, levels"
+        row = self._connection.execute(f"SELECT {columns} FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise UsageError(f"{self.path}: there is no run {run_id}; {_nearby(run_id, self.statuses())}")
+        kind, replicate, spec, needs, treatment, comparator, levels = row
+        return Run(
+            run_id, kind, replicate, json.loads(spec), tuple(json.loads(needs)), treatment, comparator,
+            json.loads(levels),
+        )  # fmt: skip
+
     def results_digest(self, run_ids: Iterable[str]) -> str:
         """The digest of the results of these runs (the plan's); see store/digest.py."""
         return results_digest(self.digest_rows(run_ids))

@@ -20,6 +20,7 @@ from kdrun.records import GradientCheck
 from kdrun.study.load import load_study
 from kdrun.study.schema import json_schema
 from tests.cli.command import ROOT, kdrun
+from tests.tiny_results import tiny_results, without_workers
 
 COMMANDS = ("factorial", "plan", "gradcheck", "report", "compare", "show", "export", "list", "new", "schema")
 
@@ -151,6 +152,35 @@ def test_show_tells_everything_about_a_run(smoke):
         "done",
     ):
         assert words in done.stdout
+
+
+def test_a_run_that_the_study_asks_for_no_longer_is_shown_and_exported(tmp_path):
+    """It is stored, and in no table."""
+    folder = tiny_results(tmp_path)
+    left = run_id_of(folder, treatment=1, replicate=2)
+    with without_workers():
+        api.run(load_study(tmp_path / "tiny.yaml", replicates=1), results=tmp_path, workers=1)
+    shown = kdrun("show", folder, left[:10])
+    assert (shown.returncode, "treatment 1, replicate 2" in shown.stdout) == (0, True)
+    assert shown.stdout.splitlines()[-1] == "This run is stored, and in no table: the study asks for it no longer."
+    planned = kdrun("show", folder, run_id_of(folder, treatment=1, replicate=1))
+    assert "no longer" not in planned.stdout
+    done = kdrun("export", folder, "--run", left, "--output", tmp_path / "network.npz")
+    assert (done.returncode, (tmp_path / "network.npz").is_file()) == (0, True)
+
+
+def test_a_network_that_cannot_be_written_is_a_usage_error(smoke):
+    """Code 2, and the file is named as it was given."""
+    folder, _ = smoke
+    done = kdrun("export", folder, "--run", run_id_of(folder, treatment=1), "--output", "/proc/network.npz")
+    assert done.returncode == 2
+    assert done.stderr.startswith("kdrun: /proc/network.npz: it cannot be written: ")
+
+
+def test_a_family_that_is_not_there_is_offered_its_nearest():
+    """The same as in studies."""
+    done = kdrun("list", "gradent")
+    assert (done.returncode, "Did you mean 'gradient'?" in done.stderr) == (2, True)
 
 
 def test_show_names_what_it_cannot_find(smoke):

@@ -28,7 +28,18 @@ def test_equal_runs_give_code_0_and_the_digest(studies: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "3 of 3 runs to do on 1 worker" in done.stderr
     expected = "equal, bit for bit: 3 of 12 runs, run again and compared with runs.sqlite"
-    assert done.stdout.splitlines()[-1].startswith(expected)
+    assert done.stdout.splitlines()[-1] == f"{expected} by status, responses and trained networks"
+
+
+def test_long_lines_are_whole_where_there_is_no_terminal(studies: Path, tmp_path: Path) -> None:
+    """What was left out stands at the end of the last one, beyond the width of tables."""
+    copy = Path(shutil.copytree(studies / "tiny", tmp_path / "tiny"))
+    with sqlite3.connect(copy / "runs.sqlite") as connection:
+        connection.execute("UPDATE runs SET status = 'failed' WHERE kind = 'comparator'")
+    connection.close()
+    done = kdrun("verify", copy, "--sample", 1, "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("responses and trained networks; left out: 2 failed")
 
 
 @pytest.mark.slow
