@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from kdrun.engine.local import Engine
@@ -20,8 +19,7 @@ from kdrun.store.digest import DigestRow, results_digest
 from kdrun.store.runs import Store
 from kdrun.study.plan import Plan
 from kdrun.study.schema import Study
-from kdrun.tasks.contract import ExternalTask
-from kdrun.tasks.measured import lacking
+from kdrun.tasks.measured import judged
 
 
 def carry_out(
@@ -77,18 +75,10 @@ def _ending(store: Store, listener: Listener) -> Iterator[None]:
 
 
 def _keep(store: Store, study: Study, pairs: Sequence[Pair], sources: SourcesOfRuns, listener: Listener) -> None:
-    judged = [(run, _judged(study, run, outcome)) for run, outcome in pairs]
-    store.commit(judged, sources=sources.fingerprint)
-    for run, outcome in judged:
+    named = [(run, judged(outcome, study.task, study.measured)) for run, outcome in pairs]
+    store.commit(named, sources=sources.fingerprint)
+    for run, outcome in named:
         listener.finished(run, outcome)
-
-
-def _judged(study: Study, run: Run, outcome: Outcome) -> Outcome:
-    """An outcome of the user's own code that lacks a response of the study is a failure."""
-    if outcome.status != "done" or not isinstance(study.task, ExternalTask):
-        return outcome
-    error = lacking(outcome.responses, study.measured)
-    return replace(outcome, status="failed", responses={}, error=error) if error else outcome
 
 
 def _how_far(store: Store, planned: Plan) -> str:
@@ -116,12 +106,13 @@ def _now() -> str:
 
 def repeat(engine: Engine, found: Results, listener: Listener) -> None:
     """Run replicate 1 again, in workers that have done other runs since, and store whether its bits are the same."""
-    runs = list(found.plan.replicate(1))
+    study, runs = found.study, list(found.plan.replicate(1))
     listener.repeating(len(runs))
     coordinator = Coordinator(
-        engine.executor, Schedule(runs, {}, _serves(found.study)), engine.slots, execute=engine.execute
+        engine.executor, Schedule(runs, {}, _serves(study)), engine.slots, execute=engine.execute
     )
-    again = [DigestRow.of(outcome) for pairs in coordinator.outcomes() for _, outcome in pairs]
+    outcomes = (outcome for pairs in coordinator.outcomes() for _, outcome in pairs)
+    again = [DigestRow.of(judged(outcome, study.task, study.measured)) for outcome in outcomes]
     with Store.open(found.folder) as store:
         first = store.results_digest([run.run_id for run in runs])
         same = first == results_digest(again)

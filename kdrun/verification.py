@@ -31,6 +31,7 @@ from kdrun.store.database import FILE_NAME
 from kdrun.store.digest import DigestRow, parameters_digest, responses_text, results_digest
 from kdrun.store.runs import Store
 from kdrun.tasks.contract import Task
+from kdrun.tasks.measured import judged
 
 DEFAULT_SAMPLE = 10
 FINISHED = ("done", "diverged")
@@ -389,7 +390,7 @@ def _run_all(found: Results, todo: _Todo, workers: int, listener: Listener) -> d
                 listener.finished(run, outcome)
                 if not _is_finished(run, todo.rows):
                     continue
-                item = _beside(run, outcome, todo)
+                item = _beside(run, judged(outcome, found.study.task, found.study.measured), todo)
                 again[run.run_id] = item
                 if item.differences:
                     listener.noticed(difference_sentence(item))

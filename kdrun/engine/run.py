@@ -57,11 +57,15 @@ class Job:
 
 @dataclass(frozen=True)
 class _Trained:
-    """What training gives: measured responses, the arrays to keep, and series."""
+    """What training gives: measured responses, the arrays to keep, and series.
+
+    Where it is not known which responses count, those that are numbers are kept beside one that is not (`keeps_rest`).
+    """
 
     responses: Mapping[str, float]
     parameters: Arrays = field(default_factory=dict)
     history: Mapping[str, History] = field(default_factory=dict)
+    keeps_rest: bool = False
 
 
 _Making = Generator[None, None, _Trained]
@@ -132,9 +136,11 @@ class _Started:
 
 def _judged(run_id: str, trained: _Trained) -> Outcome:
     """The outcome of a run that came to its end: diverged where a response is no number."""
-    unbounded = [name for name, value in trained.responses.items() if not math.isfinite(value)]
+    numbers = {name: value for name, value in trained.responses.items() if math.isfinite(value)}
+    unbounded = [name for name in trained.responses if name not in numbers]
     if unbounded:
-        return Outcome(run_id, "diverged", error=f"{', '.join(unbounded)}: not finite")
+        rest = numbers if trained.keeps_rest else {}
+        return Outcome(run_id, "diverged", rest, error=f"{', '.join(unbounded)}: not finite")
     return Outcome(run_id, "done", trained.responses, dict(trained.parameters), dict(trained.history))
 
 
@@ -210,7 +216,7 @@ def _measure(run: Run, needed: tuple[Finished, ...], company: Company) -> _Makin
     yield from ()
     task = TaskChoice().read(dict(run.spec["task"]))
     assert isinstance(task, ExternalTask)
-    return _Trained(task.measure(outside_seed(int(run.spec["seed"]), run.replicate)))
+    return _Trained(task.measure(outside_seed(int(run.spec["seed"]), run.replicate)), keeps_rest=True)
 
 
 def _train_student(run: Run, needed: tuple[Finished, ...], company: Company) -> _Making:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.cli.command import kdrun
@@ -13,16 +14,23 @@ from tests.faults.commands import own_study
 CODE = """
 def main(params, seed):
     if params["a"] == 3: return {"other": 1.0}
+    if params["a"] == 4: return {"score": 4.0, "more": float("inf")}
+    if params["a"] == 5: return {"score": float("nan"), "more": seed}
     return {"score": params["a"] + seed / 2**32, "more": seed}
 """
 
 
 @pytest.mark.slow
 def test_a_study_of_ones_own_code_is_verified_with_and_without_its_database(tmp_path: Path) -> None:
-    """What a run gave beside the responses of the study counts in the digest; failed runs keep theirs."""
-    study = own_study(tmp_path / "code", CODE, "a: {sets: task.params.a, levels: [1, 2, 3]}", replicates=2)
+    """What a run gave beside the responses of the study counts in the digest where it is a number; failed runs keep
+    theirs. What the study does not name makes no run diverge.
+    """
+    study = own_study(tmp_path / "code", CODE, "a: {sets: task.params.a, levels: [1, 2, 3, 4, 5]}", replicates=2)
     assert kdrun("factorial", study, "--results", tmp_path / "out").returncode == 1
     folder = tmp_path / "out" / "own"
+    runs = pd.read_csv(folder / "tables" / "runs.csv")
+    assert runs["status"].tolist() == ["done", "done", "failed", "done", "diverged"] * 2
+    assert runs["score"][3] == 4.0
     stored = kdrun("verify", folder, "--all", cwd=tmp_path)
     assert stored.returncode == 0, stored.stdout + stored.stderr
     committed = tmp_path / "committed"

@@ -12,10 +12,12 @@ import pytest
 from pydantic import ValidationError
 
 from kdrun.core.random import outside_seed
+from kdrun.records import Outcome
 from kdrun.tasks.callable import Call
 from kdrun.tasks.command import Command
 from kdrun.tasks.contract import RunFailed
-from kdrun.tasks.measured import lacking, read_responses
+from kdrun.tasks.measured import judged, lacking, read_responses
+from kdrun.tasks.sine import Sine
 
 
 @pytest.fixture
@@ -108,6 +110,21 @@ def test_missing_responses_are_named() -> None:
     """Those that the study judges and the run did not give."""
     assert lacking({"a": 1.0, "b": 2.0}, ["a"]) == ""
     assert lacking({"a": 1.0}, ["a", "b", "c"]) == "the run gave a, and not b, c, which the study's responses name"
+
+
+def test_what_the_study_does_not_name_makes_no_run_diverge() -> None:
+    """A named response that is no number does, and leaves nothing; runs of kdrun's own are left as they are."""
+    task = Call(call="own:main")
+    outcome = Outcome("a", "diverged", {"loss": 1.0}, error="extra: not finite")
+    assert judged(outcome, task, ["loss"]) == Outcome("a", "done", {"loss": 1.0})
+    assert judged(outcome, task, ["loss", "extra"]) == Outcome("a", "diverged", error="extra: not finite")
+    assert judged(outcome, Sine(), ["loss"]) is outcome
+    failed = Outcome("a", "failed", error="no")
+    assert judged(failed, task, ["loss"]) is failed
+    done = Outcome("a", "done", {"loss": 1.0})
+    assert judged(done, task, ["loss"]) is done
+    assert judged(done, task, ["acc"]).error == "the run gave loss, and not acc, which the study's responses name"
+    assert (judged(done, task, ["acc"]).status, judged(done, Sine(), ["acc"]).status) == ("failed", "done")
 
 
 def test_a_program_gets_its_arguments_and_its_last_line_is_read(tmp_path: Path) -> None:
