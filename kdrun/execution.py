@@ -40,9 +40,13 @@ def carry_out(
         listener.starting(Work(planned.runs, todo, stored, engine.slots(), study.responses[0].name, engine.memory))
         del stored
         with _ending(store, listener):
+            told = set[str]()
             try:
                 for pairs in coordinator.outcomes():
-                    _keep(store, study, pairs, sources, listener)
+                    for response, text in _keep(store, study, pairs, sources, listener):
+                        if response not in told:
+                            told.add(response)
+                            listener.noticed(text)
             except KeyboardInterrupt:
                 _keep(store, study, coordinator.stop(), sources, Listener())
                 raise Interrupted(_how_far(store, planned)) from None
@@ -74,11 +78,27 @@ def _ending(store: Store, listener: Listener) -> Iterator[None]:
     store.set_fact("end", _now())
 
 
-def _keep(store: Store, study: Study, pairs: Sequence[Pair], sources: SourcesOfRuns, listener: Listener) -> None:
+def _keep(
+    store: Store, study: Study, pairs: Sequence[Pair], sources: SourcesOfRuns, listener: Listener
+) -> list[tuple[str, str]]:
+    """Store outcomes. Gives responses that cannot be analysed, each with what is wrong with it."""
     named = [(run, judged(outcome, study.task, study.measured)) for run, outcome in pairs]
     store.commit(named, sources=sources.fingerprint)
     for run, outcome in named:
         listener.finished(run, outcome)
+    return [found for run, outcome in named if run.kind != "teacher" for found in _out_of_place(study, run, outcome)]
+
+
+def _out_of_place(study: Study, run: Run, outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """The responses of a run that have no place on the scale that they are to be analysed on."""
+    # It takes a while to import, and the first run is not to wait for it.
+    from kdrun.stats.scales import out_of_place
+
+    for response in study.responses:
+        value = outcome.responses.get(response.name)
+        text = "" if value is None else out_of_place(response.name, float(value), response.scale)
+        if text:
+            yield response.name, f"{run.title}: {text}: no effects will be told; stop, and choose another scale for it"
 
 
 def _how_far(store: Store, planned: Plan) -> str:
@@ -108,9 +128,7 @@ def repeat(engine: Engine, found: Results, listener: Listener) -> None:
     """Run replicate 1 again, in workers that have done other runs since, and store whether its bits are the same."""
     study, runs = found.study, list(found.plan.replicate(1))
     listener.repeating(len(runs))
-    coordinator = Coordinator(
-        engine.executor, Schedule(runs, {}, _serves(study)), engine.slots, execute=engine.execute
-    )
+    coordinator = Coordinator(engine.executor, Schedule(runs, {}, _serves(study)), engine.slots, execute=engine.execute)
     outcomes = (outcome for pairs in coordinator.outcomes() for _, outcome in pairs)
     again = [DigestRow.of(judged(outcome, study.task, study.measured)) for outcome in outcomes]
     with Store.open(found.folder) as store:

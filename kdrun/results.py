@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdrun.engine.size import compressions
 from kdrun.engine.trained import demonstrate
-from kdrun.errors import UsageError
+from kdrun.errors import KdrunError, UsageError
 from kdrun.folder import REGISTRATION_FILE, SEALS, STUDY_FILE, read_registration, refuse_strange
 from kdrun.lock import is_locked
 from kdrun.records import GradientCheck, Outcome, Run
@@ -335,9 +335,13 @@ class Results:
         with self.store() as store:
             # Opening a store checks the whole file, so it is opened once for everything.
             self._stored = self._stored or self._read(store)
+            try:
+                analysis = self.analysis
+            except KdrunError as error:
+                raise self._measured_alone(error, store) from None
             write_report(
                 self.folder,
-                self.analysis,
+                analysis,
                 self.study.resolved(),
                 study_text(self.study),
                 self.manifest(),
@@ -345,6 +349,17 @@ class Results:
                 self.registered(),
                 self._pictures(store) if drawn is None else drawn,
             )
+
+    def _measured_alone(self, error: KdrunError, store: Store) -> KdrunError:
+        """Write what was measured, where it cannot be analysed; the error that tells of it."""
+        from kdrun.report.write import write_history, write_table
+        from kdrun.stats.frame import runs_table
+
+        tables = self.folder / "tables"
+        tables.mkdir(exist_ok=True)
+        write_table(tables, "runs", runs_table(self.plan.runs, self.stored.outcomes, layout_of(self.study)))
+        write_history(tables / "history.parquet", self._histories(store))
+        return KdrunError(f"{error}; {tables / 'runs.csv'} has what was measured")
 
     def _demonstrations(self, store: Store) -> Iterator[Shown]:
         """What the teacher and the best and worst student do on the example of their task, where it has one."""

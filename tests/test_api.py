@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import kdrun
 from kdrun.api import check_gradients
 from kdrun.engine.run import execute_all, execute_each
-from kdrun.errors import Interrupted, UsageError
+from kdrun.errors import Interrupted, KdrunError, UsageError
 from kdrun.factors.comparators.post_training import PostTraining
 from kdrun.listener import Listener
 from kdrun.store.runs import Store
@@ -36,7 +37,11 @@ def in_this_process() -> Iterator[None]:
 class Recorder(Listener):
     def __init__(self, stop_after: int | None = None) -> None:
         self.titles: list[str] = []
+        self.texts: list[str] = []
         self.stop_after = stop_after
+
+    def noticed(self, text) -> None:
+        self.texts.append(text)
 
     def finished(self, run, outcome) -> None:
         assert outcome.status == "done", outcome.error
@@ -183,3 +188,32 @@ def test_runs_whose_time_is_limited_are_done_one_after_another(tiny, tmp_path, m
     with without_workers():
         kdrun.run(kdrun.load_study(tiny), tmp_path / "results", timeout=timeout)
     assert {function for function in done if function in (execute_all, execute_each)} == {expected}
+
+
+ZERO = """
+schema: 1
+study: zero
+task: {name: callable, call: "measured_zero:main"}
+factors: {a: {sets: task.params.a, levels: [1, 2]}}
+replicates: 2
+responses: [{name: loss, scale: log10, better: lower}, {name: more, scale: linear, better: lower}]
+"""
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_what_has_no_place_on_its_scale_is_told_at_once_and_loses_nothing(tmp_path, monkeypatch):
+    """Once, when the first run has it; what was measured is written though nothing of it can be analysed."""
+    (tmp_path / "measured_zero.py").write_text(
+        "def main(params, seed): return {'loss': float(params['a'] - 1), 'more': 0.0}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "zero.yaml").write_text(ZERO)
+    listener = Recorder()
+    with pytest.raises(KdrunError, match=r"loss is 0\.0, but on the scale log10.*runs\.csv has what was measured"):
+        kdrun.run(kdrun.load_study(tmp_path / "zero.yaml"), results=tmp_path, listener=listener)
+    expected = "treatment 1, replicate 1: loss is 0.0, but on the scale log10 it must be above 0 and finite: no effects"
+    (told,) = listener.texts
+    assert told.startswith(expected)
+    runs = pd.read_csv(tmp_path / "zero" / "tables" / "runs.csv")
+    assert runs["loss"].tolist() == [0.0, 1.0, 0.0, 1.0]
+    assert (tmp_path / "zero" / "tables" / "history.parquet").is_file()

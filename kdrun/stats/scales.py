@@ -112,9 +112,16 @@ def analysis_values(table: pd.DataFrame, response: Response, values: Floats | No
     return y
 
 
-def _impossible(row: pd.Series[Any], response: Response, value: float) -> str:
+def out_of_place(name: str, value: float, scale: ScaleName) -> str:
+    """Such as `accuracy is 1.0, but on the scale logit it must be …`; empty for a value with a place on its scale."""
+    if np.isfinite(to_analysis(value, scale)):
+        return ""
     allowed = {"log10": "above 0 and finite", "logit": "between 0 and 1, both excluded", "linear": "finite"}
+    return f"{name} is {value!r}, but on the scale {scale} it must be {allowed[scale]}"
+
+
+def _impossible(row: pd.Series[Any], response: Response, value: float) -> str:
     return (
-        f"run {row['run_id']} ({row['kind']}, replicate {row['replicate']}): {response.name} is {value!r}, but on the"
-        f" scale {response.scale} it must be {allowed[response.scale]}; choose another scale for the response"
+        f"run {row['run_id']} ({row['kind']}, replicate {row['replicate']}):"
+        f" {out_of_place(response.name, value, response.scale)}; choose another scale for the response"
     )

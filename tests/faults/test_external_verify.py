@@ -22,9 +22,7 @@ def main(params, seed):
 
 @pytest.mark.slow
 def test_a_study_of_ones_own_code_is_verified_with_and_without_its_database(tmp_path: Path) -> None:
-    """What a run gave beside the responses of the study counts in the digest where it is a number; failed runs keep
-    theirs. What the study does not name makes no run diverge.
-    """
+    """Numbers beside the responses of the study count in the digest, and make no run diverge; failed runs keep theirs."""
     study = own_study(tmp_path / "code", CODE, "a: {sets: task.params.a, levels: [1, 2, 3, 4, 5]}", replicates=2)
     assert kdrun("factorial", study, "--results", tmp_path / "out").returncode == 1
     folder = tmp_path / "out" / "own"
