@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from kdrun.report.plots import Picture, Shown
     from kdrun.stats.analysis import Analysis
-    from kdrun.stats.scales import Layout
+    from kdrun.stats.scales import Layout, ScaleName
 
 MANIFEST_FILE = "manifest.json"
 TABLES = ("runs", "treatments", "effects", "anova", "hypotheses", "criteria")
@@ -407,15 +407,15 @@ def layout_of(study: Study) -> Layout:
     from kdrun.stats.scales import Layout, Response
 
     declared = {response.name: response for response in study.responses}
-    responses = []
+    first, responses = study.responses[0], []
     for name in study.measured:
         if name in declared:
             entry = declared[name]
             stand_in = entry.diverged.value if entry.diverged else None
             responses.append(Response(name, entry.scale, entry.better, stand_in))
         else:
-            scale, better = study.responses[0].scale, study.responses[0].better
-            responses.append(Response(name, scale, better, declared=False))
+            scale: ScaleName = "log10" if first.scale == "log10" and name in study.task.errors else "linear"
+            responses.append(Response(name, scale, first.better, declared=False))
     return Layout(
         factors={name: tuple(level.text for level in factor.levels) for name, factor in study.factors.items()},
         responses=tuple(responses),

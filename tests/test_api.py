@@ -16,6 +16,7 @@ from kdrun.engine.run import execute_all, execute_each
 from kdrun.errors import Interrupted, KdrunError, UsageError
 from kdrun.factors.comparators.post_training import PostTraining
 from kdrun.listener import Listener
+from kdrun.results import layout_of
 from kdrun.store.runs import Store
 from tests.tiny_results import RUNS, TINY, AtOnce, without_workers
 
@@ -217,3 +218,23 @@ def test_what_has_no_place_on_its_scale_is_told_at_once_and_loses_nothing(tmp_pa
     runs = pd.read_csv(tmp_path / "zero" / "tables" / "runs.csv")
     assert runs["loss"].tolist() == [0.0, 1.0, 0.0, 1.0]
     assert (tmp_path / "zero" / "tables" / "history.parquet").is_file()
+
+
+@pytest.mark.parametrize("scale", ["log10", "logit", "linear"])
+def test_responses_that_a_study_does_not_name_are_shown_as_they_are(tmp_path, scale):
+    """Errors and losses as geometric means where the first response is one; a share has none above 1."""
+    better = "lower" if scale == "log10" else "higher"
+    name = "cross_entropy" if scale == "log10" else "accuracy"
+    study = f"""
+schema: 1
+study: shown
+task: {{name: regimes}}
+factors: {{gradient: [ste, smoothstep]}}
+responses: [{{name: {name}, scale: {scale}, better: {better}}}]
+"""
+    (tmp_path / "study.yaml").write_text(study)
+    layout = layout_of(kdrun.load_study(tmp_path / "study.yaml"))
+    found = {response.name: response.scale for response in layout.responses if not response.declared}
+    errors = {"train_loss", "cross_entropy", "weighted_cross_entropy", "valence_mse"} - {name}
+    assert {known for known, own in found.items() if own == "log10"} == (errors if scale == "log10" else set())
+    assert set(found.values()) <= {"log10", "linear"}

@@ -58,10 +58,15 @@ class Demonstration:
 
 
 class Task(Named):
-    """Anything that a study can be about. `responses` maps each measured response to what it is, in words."""
+    """Anything that a study can be about. `responses` maps each measured response to what it is, in words.
+
+    `errors` are those of them that are positive and skewed, as errors and losses are: where a study judges its first
+    response on log10, means of those that it does not name are geometric too. Others are shown as they are.
+    """
 
     title: ClassVar[str]
     responses: ClassVar[Mapping[str, str]]
+    errors: ClassVar[frozenset[str]] = frozenset()
     ratios: ClassVar[tuple[str, ...]] = ()
     sections: ClassVar[frozenset[str]]
 

@@ -42,6 +42,7 @@ class Copy(TrainingTask):
         "eval_mse": "mean squared error of the signs to repeat, over evaluation sequences",
         "accuracy": "share of the signs to repeat whose prediction has the right sign; higher is better",
     }
+    errors: ClassVar[frozenset[str]] = frozenset({"train_mse", "eval_mse"})
     ratios: ClassVar[tuple[str, ...]] = ("vs_float", "vs_baseline")
 
     symbols: int = Field(8, ge=1, le=10_000, strict=True, description="signs to remember")

@@ -51,6 +51,7 @@ class Digits(TrainingTask):
         "cross_entropy": "mean of −log probability of the right digit over the test images",
         "final_temperature": "temperature of the soft targets at the last step; 1 where there is none",
     }
+    errors: ClassVar[frozenset[str]] = frozenset({"train_loss", "error_rate", "cross_entropy"})
     ratios: ClassVar[tuple[str, ...]] = ()
 
     layout: Literal["flat", "rows"] = Field("flat", description="64 inputs at once, or 8 steps of 8 inputs")

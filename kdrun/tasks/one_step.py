@@ -32,6 +32,7 @@ class OneStepAhead(TrainingTask):
         "train_mse": "mean squared error over the sequences of the last epoch, before its update",
         "eval_mse": "mean squared error over evaluation phases and times",
     }
+    errors: ClassVar[frozenset[str]] = frozenset({"train_mse", "eval_mse"})
     ratios: ClassVar[tuple[str, ...]] = ("vs_float", "vs_baseline")
     time_label: ClassVar[str]
     value_label: ClassVar[str]

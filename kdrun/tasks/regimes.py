@@ -61,6 +61,9 @@ class Regimes(TrainingTask):
         "sharpness": "λ of a learned weighting at the last step; 0 where none is learned",
         "effective_sample_size": "(Σw)²/Σw² of the weights of the last step; all sequences where there are no weights",
     }
+    errors: ClassVar[frozenset[str]] = frozenset(
+        {"train_loss", "cross_entropy", "weighted_cross_entropy", "valence_mse"}
+    )
 
     regimes: int = Field(4, ge=2, le=64, strict=True, description="K, number of regimes")
     emission: int = Field(4, ge=1, le=256, strict=True, description="D, numbers that a regime emits")

@@ -48,6 +48,7 @@ class Series(TrainingTask):
         "eval_mse": "mean squared error over the evaluation part, in squared deviations of the training part",
         "vs_persistence": "eval_mse over the error of answering the last value: below 1 is better than that",
     }
+    errors: ClassVar[frozenset[str]] = frozenset({"train_mse", "eval_mse", "vs_persistence"})
     ratios: ClassVar[tuple[str, ...]] = ("vs_float", "vs_baseline")
 
     file: str = Field(min_length=1, description="CSV file in UTF-8 with a header, seen from the study's folder")

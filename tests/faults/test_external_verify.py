@@ -22,7 +22,7 @@ def main(params, seed):
 
 @pytest.mark.slow
 def test_a_study_of_ones_own_code_is_verified_with_and_without_its_database(tmp_path: Path) -> None:
-    """Numbers beside the responses of the study count in the digest, and make no run diverge; failed runs keep theirs."""
+    """Numbers beside the responses of the study count in the digest; others make no run diverge."""
     study = own_study(tmp_path / "code", CODE, "a: {sets: task.params.a, levels: [1, 2, 3, 4, 5]}", replicates=2)
     assert kdrun("factorial", study, "--results", tmp_path / "out").returncode == 1
     folder = tmp_path / "out" / "own"

@@ -26,6 +26,7 @@ class Triangle(TrainingTask):
         "train_mse": "mean squared error over the sequences of the last epoch, before its update",
         "eval_mse": "mean squared error over evenly spaced phases",
     }
+    errors: ClassVar[frozenset[str]] = frozenset({"train_mse", "eval_mse"})
     ratios: ClassVar[tuple[str, ...]] = ("vs_float", "vs_baseline")
 
     steps: int = Field(32, ge=1, le=10_000, strict=True, description="T, steps of a sequence")
