@@ -178,7 +178,7 @@ def run(
     if not todo.runs and stored.is_up_to_date():
         _notice(todo, folder, listener)
         return stored
-    for text in idle_warnings(treatment.sections.get("student") for treatment in planned.treatments):
+    for text in idle_warnings(planned.treatments):
         listener.noticed(text)
     with locked(folder):
         # Whoever worked on the folder until now may have done some of it.

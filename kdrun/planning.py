@@ -67,7 +67,7 @@ def outlook_of(
         *_baseline_warning(planned),
         *_pilot_warnings(known, layout, piloted),
         *_shared_warning(layout, piloted),
-        *idle_warnings(treatment.sections.get("student") for treatment in planned.treatments),
+        *idle_warnings(planned.treatments),
         *_folder_warning(folder),
         *_file_warning(planned),
     ]

@@ -10,6 +10,7 @@ from kdrun import api
 from kdrun.idle import idle_warnings
 from kdrun.listener import Listener
 from kdrun.planning import outlook_of
+from kdrun.study.design import Treatment
 from kdrun.study.load import load_study
 from kdrun.study.plan import plan
 from tests.tiny_results import TINY, without_workers
@@ -17,12 +18,13 @@ from tests.tiny_results import TINY, without_workers
 ROOT = Path(__file__).parents[1]
 RATES = "{rate: {sets: student.optimizer.lr, levels: [1e-3, 1e-2]}}"
 NOT_QUANTIZED = "changes nothing where nothing is quantized"
+NOT_IN_TRAINING = f"{NOT_QUANTIZED} while the network trains"
 NOT_READ = "changes nothing where no technique beside it reads a temperature"
 
 
 def warnings_of(path: Path, *settings: str) -> list[str]:
     """What is told of a study."""
-    return idle_warnings(treatment.sections.get("student") for treatment in plan(load_study(path, settings)).treatments)
+    return idle_warnings(plan(load_study(path, settings)).treatments)
 
 
 @pytest.fixture
@@ -36,15 +38,18 @@ def tiny(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (("student.quantizer=float",), f"student.gradient: 'smoothstep' {NOT_QUANTIZED} (in 2 of 2"),
+        (("student.quantizer=float",), f"student.gradient: 'smoothstep' {NOT_IN_TRAINING} (in 2 of 2"),
         (
             ("student.quantizer=float", "student.quant_schedule=progressive", f"factors={RATES}"),
             f"student.quant_schedule: 'progressive' {NOT_QUANTIZED} (in 2 of 2",
         ),
         (
-            ("factors={quantizer: [ternary, float]}", "student.gradient=smoothstep"),
-            f"student.gradient: 'smoothstep' {NOT_QUANTIZED} (in 1 of 2",
+            ("factors={quantizer: [ternary, float], gradient: [ste, smoothstep]}",),
+            f"student.gradient: 'smoothstep' {NOT_IN_TRAINING} (in 1 of 2",
         ),
+        (("student.quantizer=prox",), f"student.gradient: 'smoothstep' {NOT_IN_TRAINING} (in 2 of 2"),
+        (("student.quant_schedule=post_training",), f"student.gradient: 'smoothstep' {NOT_IN_TRAINING} (in 2 of 2"),
+        (("student.temperature={name: fixed, at: 4}",), f"student.temperature: 'fixed' {NOT_READ} (in 4 of 4"),
         (("student.temperature=rising",), f"student.temperature: 'rising' {NOT_READ} (in 4 of 4"),
     ],
 )
@@ -53,10 +58,22 @@ def test_levels_that_change_nothing_are_told(tiny: Path, settings: tuple[str, ..
     assert warnings_of(tiny, *settings) == [f"{expected} treatments with it)"]
 
 
-@pytest.mark.parametrize("setting", ["replicates=2", "student.quant_schedule=progressive", "student.temperature=fixed"])
-def test_nothing_else_is_told(tiny: Path, setting: str) -> None:
-    """Shapes and schedules where weights are quantized, and what stands for all, the default."""
-    assert warnings_of(tiny, setting) == []
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("replicates=2",),
+        ("student.quant_schedule=progressive",),
+        ("student.temperature=fixed",),
+        ("factors={quantizer: [ternary, float]}", "student.gradient=smoothstep"),
+        (
+            "factors={quantizer: [ternary, float], gradient: [ste, smoothstep]}",
+            "design={exclude: [{quantizer: float, gradient: ste}]}",
+        ),
+    ],
+)
+def test_nothing_else_is_told(tiny: Path, settings: tuple[str, ...]) -> None:
+    """Shapes and schedules of what is quantized; defaults; levels that are idle where nothing else equals them."""
+    assert warnings_of(tiny, *settings) == []
 
 
 def test_a_temperature_that_is_read_is_not_told(tiny: Path) -> None:
@@ -74,7 +91,7 @@ def test_no_committed_study_has_any(path: Path) -> None:
 
 def test_a_study_of_other_code_has_no_levels() -> None:
     """There is no student section."""
-    assert idle_warnings([None, None]) == []
+    assert idle_warnings([Treatment(1, {"a": "1"}, {"task": {"name": "callable"}}, {})]) == []
 
 
 class Told(Listener):
@@ -90,7 +107,7 @@ class Told(Listener):
 def test_plan_and_a_run_tell_it(tiny: Path, tmp_path: Path) -> None:
     """Before the first run; not again where nothing is left to do."""
     study = load_study(tiny, ("student.quantizer=float", "replicates=1"))
-    expected = f"student.gradient: 'smoothstep' {NOT_QUANTIZED} (in 2 of 2 treatments with it)"
+    expected = f"student.gradient: 'smoothstep' {NOT_IN_TRAINING} (in 2 of 2 treatments with it)"
     assert expected in outlook_of(study, tmp_path).warnings
     first, second = Told(), Told()
     with without_workers():
