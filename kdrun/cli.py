@@ -290,7 +290,7 @@ def report(
     With --format, tables are written as <RESULTS>/tables/NAME.csv, .parquet, .md or .tex; the first two hold the
     numbers in full, the others are rounded, with intervals, for people.
     """
-    from kdrun.report.index import is_index, study_folders
+    from kdrun.report.index import folders_without_tables, is_index, study_folders
 
     if not results.is_dir():
         raise UsageError(f"{results}: there is no such folder")
@@ -303,6 +303,8 @@ def report(
         for folder in study_folders(results):
             _remake(folder)
         _print_index(results)
+        for folder in folders_without_tables(results):
+            say(f"not in the index: {folder.name} has no tables; kdrun report {folder} says why", err=True)
         return
     found = _remake(results)
     if found is None:

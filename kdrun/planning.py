@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pandas as pd
 
@@ -68,6 +69,7 @@ def outlook_of(
         *_pilot_warnings(known, layout, piloted),
         *_shared_warning(layout, piloted),
         *idle_warnings(planned.treatments),
+        *_claim_warnings(study, terms),
         *_folder_warning(folder),
         *_file_warning(planned),
     ]
@@ -187,6 +189,29 @@ def _baseline_warning(planned: Plan) -> list[str]:
         return []
     levels = ", ".join(f"{factor}={level}" for factor, level in planned.treatments[0].levels.items())
     return [f"the treatment of all first levels is not run; the baseline, treatment 1, is {levels}"]
+
+
+def _claim_warnings(study: Study, terms: Terms) -> list[str]:
+    """Claims on effects that the design cannot tell: whatever comes, they are inconclusive."""
+    resolved = study.resolved()
+    claims = [item["claim"] for key in ("criteria", "hypotheses") for item in resolved[key]]
+    names = dict.fromkeys(name for claim in claims for name in _claimed_terms(claim))
+    return [
+        f"a claim is about {name}, which cannot be estimated"
+        f" ({terms.refused.get(name, 'the design tells no such effect')}): it can only be inconclusive"
+        for name in names
+        if terms.find(name) is None
+    ]
+
+
+def _claimed_terms(claim: Any) -> Iterator[str]:
+    """The terms that a claim, or any of its parts, is about."""
+    ((kind, body),) = claim.items()
+    if kind == "all" and isinstance(body, list):
+        for part in body:
+            yield from _claimed_terms(part)
+    elif isinstance(body, dict) and "term" in body:
+        yield str(body["term"])
 
 
 def _shared_warning(layout: Layout, piloted: pd.DataFrame | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from io import StringIO
@@ -24,7 +25,8 @@ from kdrun.study.load import load_study
 from kdrun.study.plan import plan
 from kdrun.study.schema import Study
 
-SMOKE = Path(__file__).parents[1] / "tests" / "smoke.yaml"
+ROOT = Path(__file__).parents[1]
+SMOKE = ROOT / "tests" / "smoke.yaml"
 SECONDS = {"teacher": 8.0, "treatment": 2.0, "comparator": 1.0}
 Seconds = Callable[[Run], float]
 
@@ -237,6 +239,10 @@ def test_the_aliases_of_a_fraction_are_shown(tmp_path: Path) -> None:
     np.testing.assert_allclose(got.minimum["deviation"], 2 / np.sqrt(4))
 
 
+DESIGNS = ROOT / "docs" / "designs.md"
+FIVE_FACTORS = re.findall(r"```yaml\n(.*?)```", DESIGNS.read_text(), re.DOTALL)[0]
+
+
 def nine_factors(folder: Path, design: str) -> Study:
     """The smoke study with six more two-level factors."""
     keys = {"task.dt": "[0.1, 0.2]", "task.steps": "[10, 11]", "task.sequences": "[4, 5]", "student.epochs": "[40, 41]",
@@ -266,6 +272,43 @@ def test_the_partial_aliases_of_a_screening_design_are_shown(tmp_path: Path) -> 
         for sign, part, alias in zip(words[::3], words[1::3], words[2::3], strict=True):
             assert (part, sign) == ("1/3", "+" if shares[term, alias] > 0 else "-")
     assert len(plan_document(got)["partial_aliases"]) == 9 * 28
+
+
+def test_claims_on_what_cannot_be_estimated_are_told(tmp_path: Path) -> None:
+    """Alone, and as a part; those on other effects are not."""
+    (tmp_path / "study.yaml").write_text(FIVE_FACTORS)
+    inside = "{effect: {term: 'gradient:distillation', above: 1}}"
+    plain = "{say: a, claim: {effect: {term: gradient, above: 1}}}"
+    part = f"{{say: b, claim: {{all: [{{largest_effect: {{term: width}}}}, {inside}]}}}}"
+    settings = [
+        "design={exclude: [{gradient: smoothstep, distillation: trajectory}]}",
+        f"hypotheses=[{plain}, {part}]",
+    ]
+    got = outlook_of(load_study(tmp_path / "study.yaml", settings), tmp_path / "results").warnings
+    (told,) = [text for text in got if "claim" in text]
+    assert told.startswith(
+        "a claim is about gradient:distillation, which cannot be estimated (its levels vary together"
+    )
+
+
+def test_a_screening_design_that_is_a_fraction_shows_its_classes(tmp_path: Path) -> None:
+    """With eight treatments whole interactions, not shares of them, stand in the estimate of a main effect."""
+    (tmp_path / "study.yaml").write_text(FIVE_FACTORS)
+    got = outlook_of(load_study(tmp_path / "study.yaml", ["design=plackett-burman"]), tmp_path / "results")
+    head, *lines = alias_lines(got)
+    assert head == "Aliases: each line has one estimate, for all of its effects"
+    assert [line.split()[0] for line in lines] == list(got.plan.study.factors)
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_the_designs_of_the_documentation_have_its_numbers_of_treatments(tmp_path: Path) -> None:
+    """Every row of its table, on the study that it shows."""
+    (tmp_path / "study.yaml").write_text(FIVE_FACTORS)
+    rows = re.findall(r"^\| `?([^|`]+)`? \| (\d+) \|", DESIGNS.read_text(), re.MULTILINE)
+    assert len(rows) == 8
+    for design, number in rows:
+        settings = [] if design == "left out" else [f"design={design}"]
+        assert len(plan(load_study(tmp_path / "study.yaml", settings)).treatments) == int(number), design
 
 
 def test_aliases_of_higher_interactions_are_left_to_json(tmp_path: Path) -> None:

@@ -32,6 +32,14 @@ def study_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if (path / "tables" / "treatments.csv").is_file())
 
 
+def folders_without_tables(folder: Path) -> list[Path]:
+    """Folders of studies directly in a folder, by name, that hold no table of treatments, so that no index has them."""
+    found = {path.parent for path in folder.glob("*/study.yaml")} | {
+        path.parent for path in folder.glob("*/runs.sqlite")
+    }
+    return sorted(found - set(study_folders(folder)))
+
+
 def is_index(folder: Path) -> bool:
     """Whether a folder holds results folders rather than the results of one study."""
     return folder.is_dir() and not (folder / "study.yaml").exists() and bool(study_folders(folder))

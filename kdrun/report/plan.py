@@ -196,16 +196,17 @@ def alias_lines(outlook: Outlook) -> list[str]:
 
     Classes of main effects and two-factor interactions are shown; JSON holds all of them.
     """
-    if outlook.screening:
+    found = screened(outlook.terms) if outlook.screening else {}
+    if found:
         head = "Aliases: the estimate of a main effect holds these shares of two-factor interactions"
-        found = screened(outlook.terms).items()
-        lines = [f"  {term} {listed(alias_words(*pair) for pair in pairs)}" for term, pairs in found]
+        lines = [f"  {term} {listed(alias_words(*pair) for pair in pairs)}" for term, pairs in found.items()]
         return [head, *lines[:MOST_ROWS], *_more(lines)]
     aliased = [term for term in outlook.terms.terms if is_aliased(term) and term.order <= 2]
     classes = [f"  {' '.join(class_words(term))}" for term in aliased]
     if not classes:
         return []
-    return [f"Aliases: {_relation(outlook)}", *classes[:MOST_ROWS], *_more(classes)]
+    relation = "each line has one estimate, for all of its effects" if outlook.screening else _relation(outlook)
+    return [f"Aliases: {relation}", *classes[:MOST_ROWS], *_more(classes)]
 
 
 def _relation(outlook: Outlook) -> str:

@@ -251,5 +251,8 @@ def origin(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 def promise(study: Mapping[str, Any]) -> str:
     """Where a study that is run again has the same bits; code of the user's own makes none of kdrun's promises."""
-    where = "on any CPU" if "student" in study else "where the same versions run on the same kind of CPU"
-    return f"The second command says “identical”, and both folders have the same results digest, {where}."
+    is_own = "student" not in study
+    where = "where the same versions run on the same kind of CPU" if is_own else "on any CPU"
+    text = f"The second command says “identical”, and both folders have the same results digest, {where}."
+    reads = "its code and files are" if is_own else "its data are" if "file" in study["task"] else ""
+    return f"{text} Put study.yaml where the study stood first: {reads} looked for beside it." if reads else text

@@ -24,7 +24,7 @@ def export_npz(store: Store, run_id: str, path: Path) -> None:
     if not outcome.parameters:
         raise UsageError(
             f"run {run_id} ({outcome.status}) keeps no trained network; only a run that trained one and is kept has"
-            " one: say `keep: all` in the study and run it again"
+            " one: with --set keep=all --fresh all runs are done anew, and all networks kept"
         )
     write_npz(path, network_arrays(store.spec(run_id), outcome.parameters))
 

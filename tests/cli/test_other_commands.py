@@ -102,9 +102,12 @@ def test_report_indexes_a_folder_of_studies(smoke, tmp_path):
     folder, _ = smoke
     shutil.copytree(folder, tmp_path / "smoke")
     (tmp_path / "smoke" / "runs.sqlite").unlink()
+    shutil.copytree(folder, tmp_path / "begun", ignore=shutil.ignore_patterns("tables", "report.*"))
     before = (tmp_path / "smoke" / "report.md").read_bytes()
     done = kdrun("report", tmp_path)
     assert done.returncode == 0
+    told = f"not in the index: begun has no tables; kdrun report {tmp_path / 'begun'} says why"
+    assert done.stderr.splitlines() == [told]
     assert "smoke" in done.stdout
     assert (tmp_path / "smoke" / "report.md").read_bytes() == before
 

@@ -172,8 +172,11 @@ def test_effects_that_do_not_vary_are_a_caution_and_no_verdict(analysis: Analysi
 
 def test_what_is_run_again_is_promised_by_who_computes() -> None:
     """kdrun's own bits are those of any CPU; for code of the user's own nobody knows."""
-    assert promise({"study": "a", "student": {}}).endswith("the same results digest, on any CPU.")
-    assert promise({"study": "a"}).endswith("where the same versions run on the same kind of CPU.")
+    assert promise({"task": {}, "student": {}}).endswith("the same results digest, on any CPU.")
+    own = promise({"task": {}})
+    assert "where the same versions run on the same kind of CPU." in own
+    assert own.endswith("Put study.yaml where the study stood first: its code and files are looked for beside it.")
+    assert promise({"task": {"file": "a.csv"}, "student": {}}).endswith("its data are looked for beside it.")
 
 
 def test_one_replicate_is_judged_by_lenth(make: Callable[..., Analysis]) -> None:

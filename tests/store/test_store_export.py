@@ -93,7 +93,7 @@ def test_runs_without_a_network_are_refused(tmp_path: Path) -> None:
     with Store.create(tmp_path) as store:
         store.commit([(Run("a", "teacher", 1, SPEC), Outcome("a", "done", parameters=core_network()))], False)
         store.commit([(Run("d", "teacher", 1, SPEC), Outcome("d", "done", parameters={"w": np.ones(2)}))])
-        for run_id, text in (("x", "no run x"), ("a", "keep: all"), ("d", "no CfC")):
+        for run_id, text in (("x", "no run x"), ("a", "keep=all --fresh"), ("d", "no CfC")):
             with pytest.raises(UsageError, match=text):
                 export_npz(store, run_id, tmp_path / "net.npz")
     assert not (tmp_path / "net.npz").exists()
