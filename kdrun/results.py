@@ -348,7 +348,19 @@ class Results:
                 self._histories(store),
                 self.registered(),
                 self._pictures(store) if drawn is None else drawn,
+                self._mixed_sources(store),
             )
+
+    def _mixed_sources(self, store: Store) -> list[str]:
+        """A caution where runs of the study were made by different versions of the same code or file."""
+        from kdrun.report.wording import mixed_sources
+
+        made_by, files = store.made_by(), store.sources()
+        used = dict.fromkeys(made_by[run.run_id] for run in self.plan.runs if run.run_id in made_by)
+        versions: dict[str, set[str]] = {}
+        for name, digest in (item for fingerprint in used for item in files.get(fingerprint, {}).items()):
+            versions.setdefault(name, set()).add(digest)
+        return mixed_sources(sorted(name for name, known in versions.items() if len(known) > 1))
 
     def _measured_alone(self, error: KdrunError, store: Store) -> KdrunError:
         """Write what was measured, where it cannot be analysed; the error that tells of it."""

@@ -44,12 +44,14 @@ def report_html(
     manifest: Mapping[str, Any],
     registration: Mapping[str, Any],
     pictures: Sequence[Picture],
+    cautions: Sequence[str] = (),
 ) -> str:
     """The report as HTML, verdicts first. `study_text` is study.yaml as it stands in the folder."""
     context = {
         "title": str(study.get("title") or study["study"]),
         "name": str(study["study"]),
         "counts": counts_of_runs(analysis),
+        "cautions": cautions,
         "factors": analysis.layout.factors,
         "finished": manifest.get("end"),
         "results_digest": manifest.get("results_digest"),

@@ -29,12 +29,14 @@ def report_text(
     manifest: Mapping[str, Any],
     registration: Mapping[str, Any] | None = None,
     pictures: Sequence[Picture] = (),
+    cautions: Sequence[str] = (),
 ) -> str:
-    """The report in Markdown. All text of the study stands in it as text."""
+    """The report in Markdown. All text of the study stands in it as text; `cautions` are about all of it."""
     registration = registration or {}
     sections = [
         f"# {markdown(str(study.get('title') or study['study']))}",
         f"Study {code(str(study['study']))}: {counts_of_runs(analysis)}.",
+        *(f"**{markdown(caution)}**" for caution in cautions),
         _verdicts(analysis),
         _criteria(analysis, registration),
         _changes(registration),

@@ -211,7 +211,8 @@ def reasons(found: Verification) -> Iterator[str]:
             "kdrun's sources, numpy, numba and llvmlite are those that made the runs: the machine differs, or the"
             " stored runs were changed."
             if found.same_sources
-            else "Some stored runs were made by other sources of kdrun, or other versions of numpy, numba or llvmlite."
+            else "Some stored runs were made by other sources than those that are here now: of kdrun, or of code or"
+            " files of the study, or by other versions of numpy, numba or llvmlite."
         )
 
 

@@ -256,3 +256,14 @@ def promise(study: Mapping[str, Any]) -> str:
     text = f"The second command says “identical”, and both folders have the same results digest, {where}."
     reads = "its code and files are" if is_own else "its data are" if "file" in study["task"] else ""
     return f"{text} Put study.yaml where the study stood first: {reads} looked for beside it." if reads else text
+
+
+def mixed_sources(names: Sequence[str]) -> list[str]:
+    """A caution about code or files of which runs of one study have had several versions; none without any."""
+    if not names:
+        return []
+    listed = joined("kdrun itself" if name == "kdrun" else name for name in names)
+    return [
+        f"Not all runs were made by the same version of {listed}: differences between them need not be those of levels"
+        " or chance. --on-code-change rerun does the older ones again."
+    ]

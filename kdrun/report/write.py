@@ -52,20 +52,24 @@ def write_report(
     histories: Iterable[pd.DataFrame] = (),
     registration: Mapping[str, Any] | None = None,
     pictures: Sequence[Picture] = (),
+    cautions: Sequence[str] = (),
 ) -> None:
     """Write tables/, plots/, report.md, report.html and manifest.json of a results folder.
 
     `study` is the resolved study as plain data and `study_text` as study.yaml; `histories` are parts of
     `history.parquet`, so that only one of them need be in memory: run_id, epoch, name, value. `registration` has
     `registered`, `hash`, `changes` (mappings with `time` and `text`) and `exploratory_criteria`, or is empty.
+    `cautions` are to be read before everything else.
     """
     registration = registration or {}
     for name, table in analysis.tables.items():
         write_table(folder / "tables", name, table)
     write_history(folder / "tables" / "history.parquet", histories)
     write_pictures(folder / "plots", pictures)
-    write_text(folder / "report.md", report_text(analysis, study, manifest, registration, pictures))
-    write_text(folder / "report.html", report_html(analysis, study, study_text, manifest, registration, pictures))
+    write_text(folder / "report.md", report_text(analysis, study, manifest, registration, pictures, cautions))
+    write_text(
+        folder / "report.html", report_html(analysis, study, study_text, manifest, registration, pictures, cautions)
+    )
     write_json(folder / "manifest.json", manifest)
 
 

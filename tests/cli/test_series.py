@@ -91,6 +91,12 @@ def test_a_changed_file_is_noticed(place):
     kept = factorial(place)
     assert digest_of(kept) == first
     assert "5 stored runs made by other code (data.csv): kept" in kept.stderr
+    more = factorial(place, "--replicates", 2, "--quiet")
+    assert (more.returncode, more.stderr) == (0, "")
+    report = (place / "out" / "my_series" / "report.md").read_text()
+    assert "**Not all runs were made by the same version of data.csv: differences between them need not be" in report
+    assert "Not all runs were made by the same version of data.csv" in (place / "out/my_series/report.html").read_text()
     again = factorial(place, "--on-code-change", "rerun")
     assert digest_of(again) != first
     assert "their code changed: data.csv" in again.stderr
+    assert "Not all runs" not in (place / "out" / "my_series" / "report.md").read_text()
