@@ -330,6 +330,7 @@ class Results:
     def write(self, drawn: Sequence[Picture] | None = None) -> None:
         """Write tables, pictures, report and manifest from what is stored; `drawn` pictures are not drawn again."""
         from kdrun.report.write import write_report
+        from kdrun.stats.scales import OutOfPlace
 
         refuse_strange(self.folder)
         with self.store() as store:
@@ -337,7 +338,7 @@ class Results:
             self._stored = self._stored or self._read(store)
             try:
                 analysis = self.analysis
-            except KdrunError as error:
+            except OutOfPlace as error:
                 raise self._measured_alone(error, store) from None
             write_report(
                 self.folder,

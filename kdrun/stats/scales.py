@@ -17,6 +17,10 @@ Floats = NDArray[np.float64]
 ScaleName = Literal["log10", "linear", "logit"]
 
 
+class OutOfPlace(KdrunError):
+    """A measured value has no place on the scale of its response, so nothing can be analysed."""
+
+
 @dataclass(frozen=True)
 class Response:
     """A measured response: the scale of its analysis, which way is better, and what stands in for a diverged run.
@@ -108,7 +112,7 @@ def analysis_values(table: pd.DataFrame, response: Response, values: Floats | No
     if not response.declared:
         y[wrong] = np.nan
     elif len(wrong):
-        raise KdrunError(_impossible(table.iloc[wrong[0]], response, float(values[wrong[0]])))
+        raise OutOfPlace(_impossible(table.iloc[wrong[0]], response, float(values[wrong[0]])))
     return y
 
 
