@@ -52,6 +52,14 @@ def test_every_series_that_is_no_loss_has_a_picture(make):
     assert got["series_effective_sample_size"].caption == expected
 
 
+def test_what_kdrun_records_itself_is_explained(make):
+    """A name alone does not say of what it is a share."""
+    got = drawn(material(make, {"code_flips": of_treatments}))["series_code_flips"]
+    assert got.caption.startswith(
+        "Code Flips (share of codes that are not what they were at the point before, some 200"
+    )
+
+
 def test_lines_are_medians_over_replicates_on_a_linear_scale(make):
     """Of replicates 1 to 4 that lie one apart the median is 2.5 above the least's start."""
     figure = drawn(material(make, {"temperature": of_treatments}))["series_temperature"].figure

@@ -10,6 +10,8 @@ from kdrun.report.plots.style import human
 from kdrun.report.text import joined
 
 MOST_SERIES, MOST_POINTS = 6, 40
+# What those are that kdrun records itself, whatever the techniques.
+WHAT = {"code_flips": "share of codes that are not what they were at the point before, some 200 points a run"}
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
@@ -25,7 +27,8 @@ def drawings(material: Material) -> Iterator[Drawing]:
         panels = treatment_panels(analysis, found)
         if panels:
             figure = page_of(panels, "linear", human(name)).figure
-            caption = f"{human(name)} by epoch, {over_replicates(found)}."
+            what = f" ({WHAT[name]})" if name in WHAT else ""
+            caption = f"{human(name)}{what} by epoch, {over_replicates(found)}."
             if rest and place == MOST_SERIES:
                 caption += f" Recorded too, and not drawn: {joined(rest)}."
             yield Drawing(f"series_{name}", human(name), caption, figure)
