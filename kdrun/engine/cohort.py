@@ -131,9 +131,13 @@ class Cohort:
         """
         known, shares = self._flipped
         if step != known:
-            shares = self._flips.shares() if self._flips is not None and self.in_force is not None else None
-            if shares is None:
-                self._flips = CodeFlips(self.in_force.codes, self.students) if self.in_force is not None else None
+            shares = None
+            if self.in_force is None:
+                self._flips = None
+            elif self._flips is None:
+                self._flips = CodeFlips(self.in_force.codes, self.students)
+            else:
+                shares = self._flips.shares()
             self._flipped = step, shares
         return shares
 
