@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import pandas as pd
 
@@ -24,6 +23,7 @@ from kdrun.stats.minimum import minimum_effects, pilot_effects, power_warnings
 from kdrun.stats.scales import Layout
 from kdrun.stats.terms import Terms, terms_of
 from kdrun.store.runs import Store
+from kdrun.study.claim_ties import claims_of
 from kdrun.study.fraction import Word, defining_relation
 from kdrun.study.plain import canonical
 from kdrun.study.plan import Part, Plan, plan, study_digest
@@ -193,25 +193,14 @@ def _baseline_warning(planned: Plan) -> list[str]:
 
 def _claim_warnings(study: Study, terms: Terms) -> list[str]:
     """Claims on effects that the design cannot tell: whatever comes, they are inconclusive."""
-    resolved = study.resolved()
-    claims = [item["claim"] for key in ("criteria", "hypotheses") for item in resolved[key]]
-    names = dict.fromkeys(name for claim in claims for name in _claimed_terms(claim))
+    bodies = (body for _, _, body in claims_of(study.resolved()) if isinstance(body, dict))
+    names = dict.fromkeys(str(body["term"]) for body in bodies if "term" in body)
     return [
         f"a claim is about {name}, which cannot be estimated"
         f" ({terms.refused.get(name, 'the design tells no such effect')}): it can only be inconclusive"
         for name in names
         if terms.find(name) is None
     ]
-
-
-def _claimed_terms(claim: Any) -> Iterator[str]:
-    """The terms that a claim, or any of its parts, is about."""
-    ((kind, body),) = claim.items()
-    if kind == "all" and isinstance(body, list):
-        for part in body:
-            yield from _claimed_terms(part)
-    elif isinstance(body, dict) and "term" in body:
-        yield str(body["term"])
 
 
 def _shared_warning(layout: Layout, piloted: pd.DataFrame | None) -> list[str]:

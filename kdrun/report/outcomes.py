@@ -1,4 +1,4 @@
-"""What diverged, failed and missing runs mean for the numbers, in sentences."""
+"""What diverged, failed and missing runs mean for the numbers, and effects that do not vary, in sentences."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import pandas as pd
 from kdrun.report.text import counted, heading, joined, significant
 from kdrun.stats.analysis import Analysis
 from kdrun.stats.scales import Response
+
+# More effects than these are counted.
+MOST_NAMED = 6
 
 
 def replicates_of(analysis: Analysis) -> int:
@@ -113,9 +116,6 @@ def diverged_words(analysis: Analysis) -> str:
 
 
 DOUBTFUL = ", and a verdict stands only if it is the same with diverged runs left out and at the worst value seen."
-
-
-MOST_NAMED = 6
 
 
 def unvarying(effects: pd.DataFrame) -> pd.DataFrame:

@@ -26,7 +26,7 @@ def export_npz(store: Store, run_id: str, path: Path) -> None:
             f"run {run_id} ({outcome.status}) keeps no trained network; only a run that trained one and is kept has"
             " one: with --set keep=all --fresh all runs are done anew, and all networks kept"
         )
-    write_npz(path, network_arrays(store.spec(run_id), outcome.parameters))
+    write_npz(path, network_arrays(store.run(run_id).spec, outcome.parameters))
 
 
 def network_arrays(spec: Mapping[str, Any], parameters: Mapping[str, Array]) -> dict[str, Array]:

@@ -174,13 +174,6 @@ class Store:
             raise UsageError(f"{self.path}: there is no run {run_id}; {_nearby(run_id, self.statuses())}")
         return found[run_id]
 
-    def spec(self, run_id: str) -> dict[str, Any]:
-        """The resolved values that a stored run depends on."""
-        row = self._connection.execute("SELECT spec FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-        if row is None:
-            raise UsageError(f"{self.path}: there is no run {run_id}; {_nearby(run_id, self.statuses())}")
-        return cast(dict[str, Any], json.loads(row[0]))
-
     def run(self, run_id: str) -> Run:
         """A stored run as it was when it was done."""
         columns = "kind, replicate, spec, needs, treatment, comparator, levels"

@@ -33,7 +33,7 @@ def claim_problems(data: Mapping[str, Any], factors: Factors) -> Iterator[Proble
     rows = selected_rows(data, factors)
     design = design_of(data.get("design", {}))
     screening = design is not None and design.fraction == PLACKETT_BURMAN
-    for path, kind, body in _claims(data):
+    for path, kind, body in claims_of(data):
         yield from _needs(path, kind, body, data)
         yield from _response(path, kind, body, data)
         yield from _selections(path, body, data, factors)
@@ -46,7 +46,7 @@ def claim_problems(data: Mapping[str, Any], factors: Factors) -> Iterator[Proble
     yield from _repeated(data, "hypotheses", "say", "hypothesis")
 
 
-def _claims(data: Mapping[str, Any]) -> Iterator[tuple[Path, str, Any]]:
+def claims_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, str, Any]]:
     """Every claim with its kind and body, the parts of `all` too. Paths end with the kind."""
     for section in ("criteria", "hypotheses"):
         found = data.get(section)

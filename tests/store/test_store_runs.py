@@ -208,11 +208,15 @@ def test_an_unknown_run_names_its_neighbours(store: Store) -> None:
         store.outcome("abcd2")
 
 
-def test_specs_come_back(store: Store) -> None:
-    """The resolved values of a run come back as they were."""
+def test_runs_come_back(store: Store) -> None:
+    """What a run was, and the resolved values that it depends on, are as they were."""
     spec = {"task": {"name": "sine", "dt": 0.1}, "β": [1, None, True]}
-    store.commit([(run_of("a", spec=spec), done("a"))])
-    assert store.spec("a") == spec
+    first = Run("a", "treatment", 2, spec, ("t",), 3, None, {"width": "16"})
+    second = Run("b", "comparator", 1, spec, ("t", "a"), None, "post_training", {})
+    store.commit([(run, done(run.run_id)) for run in (first, second)])
+    assert (store.run("a"), store.run("b")) == (first, second)
+    with pytest.raises(UsageError, match="no run ab"):
+        store.run("ab")
 
 
 def test_gradient_checks_replace_the_last_ones(store: Store) -> None:
