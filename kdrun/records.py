@@ -59,7 +59,8 @@ class Outcome:
     """What came of a run.
 
     `responses` are measured values by name (`train_mse`, `eval_mse`, …); `parameters` the trained network, named
-    arrays, empty where nothing was trained; `seconds` what it takes by itself; `error` a traceback or a reason.
+    arrays, empty where nothing was trained; `seconds` wall time, of runs trained together each one's share; `error` a
+    traceback or a reason.
     """
 
     run_id: str

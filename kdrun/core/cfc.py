@@ -2,9 +2,10 @@
 
 The contract's parameters are `w` [D+H, 2H] (rows: inputs, then hidden units; columns: gate, then candidate), `b` [2H],
 `tau` [H], `w_out` [H, O], `b_out` [O]. S students may stand side by side in arrays that are S times as wide, `w`
-[D+H, S·2H] and so on; `place` says whose columns are meant. Kernels work in rows of `width(H)` units, the next multiple
-of the vector width, so that no loop has a remainder; units beyond H have zero weights, stay zero, and have zero
-gradients. In what follows P is that width. docs/derivations/cfc.md derives the backward pass.
+[D+H, S·2H] and so on; `place` says whose columns are meant, and passes are made for several places, one after another.
+Kernels work in rows of `width(H)` units, the next multiple of the vector width, so that no loop has a remainder; units
+beyond H have zero weights, stay zero, and have zero gradients. In what follows P is that width.
+docs/derivations/cfc.md derives the backward pass.
 """
 
 from __future__ import annotations
@@ -217,24 +218,9 @@ def _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, stat
             store(operands, (after + b, unit), state)
 
 
-@kernel
-def network_forward(x, w, b, tau, w_out, b_out, place, dt, grid, block, space, states, y):
-    """Run the network over a batch of sequences, from a state of zero, and read its states out.
-
-    Equation
-        u_t = [h_{t−1}; x_t]      g_t = σ(b_g + u_t·W_g)      c_t = tanh(b_c + u_t·W_c)
-        h_t = decay·h_{t−1} + g_t·(c_t − decay·h_{t−1})      y_t = h_t·W_o + b_o
-    Parameters
-        x [T, B, D]. w [D+H, S·2H], b [S·2H], tau [S·H], w_out [H, S·O], b_out [S·O]: the contract's arrays, of which
-        those at `place` are run. dt: of one step. σ(a) and tanh(a) are computed to the base 2, of a/ln 2 and 2a/ln 2.
-        grid: each h_t, which lies in (−1, 1), is rounded to a multiple of 1/grid as soon as it is there; 0: it is not.
-        space: flat, as `space_shapes` cuts it for that `block`; the first six matrices are overwritten.
-        states [T, B, P]: h_t. y [T, B, O], or [0, B, O] where no output is wanted. Both are overwritten.
-    Saved for backward
-        The first six matrices of `space`.
-    Errors
-        None are checked; shapes are the caller's.
-    """
+@inlined
+def _run(x, w, b, tau, w_out, b_out, place, dt, grid, block, space, states, y):
+    """`network_forward` for the student at one place: space is flat, states [T, B, P], y [T, B, O] or [0, B, O]."""
     steps, batch, inputs = x.shape
     units, outputs, hidden, rows = states.shape[2], y.shape[2], w.shape[0] - inputs, steps * batch
     w_rows, b_row, out_rows, decay, operands, gates = matrices(
@@ -251,6 +237,29 @@ def network_forward(x, w, b, tau, w_out, b_out, place, dt, grid, block, space, s
     for o in range(outputs):
         for row in range(y_rows.shape[0]):
             y_rows[row, o] = _output(state_rows, row, out_rows, own_b_out, o)
+
+
+@kernel
+def network_forward(x, w, b, tau, w_out, b_out, places, dt, grid, block, spaces, states, y):
+    """Run the networks of some students over one batch of sequences, from states of zero, and read their states out.
+
+    Equation
+        u_t = [h_{t−1}; x_t]      g_t = σ(b_g + u_t·W_g)      c_t = tanh(b_c + u_t·W_c)
+        h_t = decay·h_{t−1} + g_t·(c_t − decay·h_{t−1})      y_t = h_t·W_o + b_o
+    Parameters
+        x [T, B, D]. w [D+H, S·2H], b [S·2H], tau [S·H], w_out [H, S·O], b_out [S·O]: the contract's arrays, of which
+        those at `places`, int64 [M], are run. dt: of one step. σ(a) and tanh(a) are computed to the base 2, of a/ln 2
+        and 2a/ln 2.
+        grid: each h_t, which lies in (−1, 1), is rounded to a multiple of 1/grid as soon as it is there; 0: it is not.
+        spaces [M, N]: each row as `space_shapes` cuts it for that `block`; the first six matrices are overwritten.
+        states [M, T, B, P]: h_t. y [M, T, B, O], or [M, 0, B, O] where no output is wanted. Both are overwritten.
+    Saved for backward
+        The first six matrices of each row of `spaces`.
+    Errors
+        None are checked; shapes are the caller's.
+    """
+    for m in range(places.size):
+        _run(x, w, b, tau, w_out, b_out, places[m], dt, grid, block, spaces[m], states[m], y[m])
 
 
 @inlined
@@ -338,27 +347,9 @@ def _drop_tiny(carry):
             store(carry, (row, unit), without_tiny(load(carry, (row, unit))))
 
 
-@kernel
-def network_backward(dy, dhidden, tau, place, dt, block, space, dw, db, dtau, dw_out, db_out):
-    """Gradients through time of one forward pass.
-
-    Equation, with dh_t = dhidden_t + dy_t·W_oᵀ + carry_t
-        dg_t = dh_t·(c_t − decay·h_{t−1})     dc_t = dh_t·g_t
-        da_t = [dg_t·g_t·(1 − g_t); dc_t·(1 − c_t²)]
-        carry_{t−1} = dh_t·(1 − g_t)·decay + da_t·Wᵀ
-        dW = Σ u_tᵀ·da_t     db = Σ da_t     ddecay = Σ dh_t·(1 − g_t)·h_{t−1}     dW_o = Σ h_tᵀ·dy_t     db_o = Σ dy_t
-        Steps are taken in blocks of `block` rows, from the last; of a carry between two blocks what is tiny is left
-        out. Sums run over t from the last, then b from the first;
-        that of dW over blocks from the last, then over the rows of a block from the first; those of the readout over
-        every fourth row from the first.
-    Parameters
-        dy [T, B, O]: gradient of the loss by every output. dhidden [T, B, P]: by every h_t from what reads it beside
-        the readout and the next step. tau [S·H], place, dt, block, space: of the forward pass; the matrices of `space`
-        behind the sixth are overwritten.
-        dw [D+H, S·2H], db [S·2H], dtau [S·H], dw_out [H, S·O], db_out [S·O]: overwritten at `place`.
-    Source
-        Derived in docs/derivations/cfc.md.
-    """
+@inlined
+def _run_back(dy, dhidden, tau, place, dt, block, space, dw, db, dtau, dw_out, db_out):
+    """`network_backward` for the student at one place: dy [T, B, O], dhidden [T, B, P], space is flat."""
     steps, batch, outputs = dy.shape
     units, hidden, end = dhidden.shape[2], dw_out.shape[0], steps * batch
     (
@@ -386,6 +377,33 @@ def network_backward(dy, dhidden, tau, place, dt, block, space, dw, db, dtau, dw
         end = start
     decay_backward(own_tau, dt, decay, ddecay, own_dtau)
     unpack_gradients(dw_rows, db_row, dout_rows, place, hidden, dw, db, dw_out)
+
+
+@kernel
+def network_backward(dy, dhidden, tau, places, dt, block, spaces, dw, db, dtau, dw_out, db_out):
+    """Gradients through time of the forward pass of some students.
+
+    Equation, with dh_t = dhidden_t + dy_t·W_oᵀ + carry_t
+        dg_t = dh_t·(c_t − decay·h_{t−1})     dc_t = dh_t·g_t
+        da_t = [dg_t·g_t·(1 − g_t); dc_t·(1 − c_t²)]
+        carry_{t−1} = dh_t·(1 − g_t)·decay + da_t·Wᵀ
+        dW = Σ u_tᵀ·da_t     db = Σ da_t     ddecay = Σ dh_t·(1 − g_t)·h_{t−1}     dW_o = Σ h_tᵀ·dy_t     db_o = Σ dy_t
+        Steps are taken in blocks of `block` rows, from the last; of a carry between two blocks what is tiny is left
+        out. Sums run over t from the last, then b from the first;
+        that of dW over blocks from the last, then over the rows of a block from the first; those of the readout over
+        every fourth row from the first.
+    Parameters
+        dy [M, T, B, O]: gradient of the loss by every output. dhidden [M, T, B, P]: by every h_t from what reads it
+        beside the readout and the next step. Either may be [1, ...], the same for all.
+        tau [S·H], places, dt, block, spaces: of the forward pass; the matrices of `spaces` behind the sixth are
+        overwritten.
+        dw [D+H, S·2H], db [S·2H], dtau [S·H], dw_out [H, S·O], db_out [S·O]: overwritten at `places`.
+    Source
+        Derived in docs/derivations/cfc.md.
+    """
+    for m in range(places.size):
+        own_dy, own_dhidden = dy[min(m, dy.shape[0] - 1)], dhidden[min(m, dhidden.shape[0] - 1)]
+        _run_back(own_dy, own_dhidden, tau, places[m], dt, block, spaces[m], dw, db, dtau, dw_out, db_out)
 
 
 @inlined

@@ -1,4 +1,8 @@
-"""Losses: a value per sample, and the gradient of their mean over the batch."""
+"""Losses: a value per sample, and the gradient of their mean over the batch.
+
+Those `…_of_each` are of several students over one batch, M of them as leading axis of predictions, values and
+gradients, which come multiplied by one weight, as `scale_inplace` does it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdrun.core.jit import kernel
+from kdrun.core.jit import inlined, kernel
 from kdrun.core.vector import LANES, fma, load_part, splat_like, store_part, sum_lanes, widened
 
 Array = NDArray[Any]
@@ -42,6 +46,14 @@ def squared_error(prediction, target, value, dprediction):
         for o in range(outputs):
             total_of_sample += sums[b * outputs + o]
         value[b] = total_of_sample * (0.5 / steps)
+
+
+@kernel
+def squared_error_of_each(prediction, target, weight, value, dprediction):
+    """`squared_error` of prediction [M, T, B, O]; value [M, B] and dprediction [M, T, B, O] are overwritten."""
+    for m in range(prediction.shape[0]):
+        squared_error(prediction[m], target, value[m], dprediction[m])
+        _weigh(dprediction[m], weight)
 
 
 def squared_distance(prediction: Array, target: Array) -> tuple[Array, Array]:
@@ -82,6 +94,14 @@ def masked_squared_error(prediction, target, mask, value, dprediction):
 
 
 @kernel
+def masked_squared_error_of_each(prediction, target, mask, weight, value, dprediction):
+    """`masked_squared_error` of prediction [M, T, B, O]; value [M, B], dprediction [M, T, B, O] are overwritten."""
+    for m in range(prediction.shape[0]):
+        masked_squared_error(prediction[m], target, mask, value[m], dprediction[m])
+        _weigh(dprediction[m], weight)
+
+
+@kernel
 def hidden_distance(hidden, reference, value, dhidden):
     """Half the mean squared distance of hidden states, averaged over time.
 
@@ -106,12 +126,34 @@ def hidden_distance(hidden, reference, value, dhidden):
 
 
 @kernel
+def hidden_distance_of_each(hidden, reference, weight, value, dhidden):
+    """`hidden_distance` of hidden [M, T, B, H]; value [M, B] and dhidden [M, T, B, H] are overwritten."""
+    for m in range(hidden.shape[0]):
+        hidden_distance(hidden[m], reference, value[m], dhidden[m])
+        _weigh(dhidden[m], weight)
+
+
+@inlined
+def _weigh(gradient, weight):
+    """gradient ← weight·gradient, elementwise over an array [T, B, N]; weight is rounded to its dtype."""
+    if weight != 1.0:
+        scale_inplace(gradient.reshape(gradient.size), weight)
+
+
+@kernel
 def mean_of(values):
     """The mean of float64 values [n], summed in order."""
     total = 0.0
     for i in range(values.size):
         total += values[i]
     return total / values.size
+
+
+@kernel
+def mean_of_each(values, means):
+    """means[m] = `mean_of` values[m], float64 [M, n]; means [M], overwritten."""
+    for m in range(means.size):
+        means[m] = mean_of(values[m])
 
 
 @kernel

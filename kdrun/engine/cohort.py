@@ -146,15 +146,14 @@ class Cohort:
         if self.in_force is not None:
             self.in_force.backward(self.gradient_arrays)
             for shape, places in self._shapes:
-                self.shape_inplace(self.in_force, shape, places, progress)
+                self.shape_inplace(shape, places, progress)
         for tensor, gradient in penalties:
             self.gradient_arrays[tensor][...] += gradient
 
-    def shape_inplace(
-        self, quantized: QuantizedParameters, shape: GradientShape, places: Array, progress: Progress
-    ) -> None:
-        """Slot 5, for the students that have one shape."""
-        quantized.shape_inplace(self.gradient_arrays, shape, progress, places, self.students)
+    def shape_inplace(self, shape: GradientShape, places: Array, progress: Progress) -> None:
+        """Slot 5, for the students that have one shape, while weights are quantized."""
+        assert self.in_force is not None
+        self.in_force.shape_inplace(self.gradient_arrays, shape, progress, places, self.students)
 
     def start(self, optimizer: Optimizer) -> None:
         """Groups of latent parameters and scales, with an optimizer that remembers nothing; they are clipped as one.

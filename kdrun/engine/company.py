@@ -7,9 +7,8 @@ updated alike stand side by side in a cohort.
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any
 
@@ -17,9 +16,10 @@ import numpy as np
 
 from kdrun.core.parameters import ParameterSet
 from kdrun.engine.cohort import Cohort, Slopes
-from kdrun.engine.objective import TeacherModel
-from kdrun.engine.quantized import QuantizedParameters
+from kdrun.engine.joint import JointLoss
+from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.recipe import Recipe
+from kdrun.engine.seconds import Ledger, Meter
 from kdrun.engine.sources import is_of_kdrun
 from kdrun.factors.contract import Array, Arrays, Batch, GradientShape, Optimizer, Progress
 from kdrun.models.contract import Network
@@ -36,9 +36,32 @@ def companies(runs: Sequence[Run]) -> Iterator[list[Run]]:
 
     Code of the user's own runs alone: where it prints, fails or ends its process, it is known which run that was.
     """
+    members: list[Run] = []
+    for group in _of_one_replicate(runs):
+        if members and not (_kin(members[0], group) and len(members) + len(group) <= MOST_TOGETHER):
+            yield members
+            members = []
+        members = members + group
+    if members:
+        yield members
+
+
+def _of_one_replicate(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    """Neighbours that see the same batches and teachers, together; every other run alone."""
     for key, group in groupby(runs, _company_of):
         while members := list(islice(group, 1 if key is None else MOST_TOGETHER)):
             yield members
+
+
+def _kin(run: Run, group: Sequence[Run]) -> bool:
+    """Whether others, whose batches are not the run's, may stand beside it: their networks are of its kind."""
+    if _company_of(run) is None:
+        return False
+    return all(_company_of(other) is not None and _setting_of(other) == _setting_of(run) for other in group)
+
+
+def _setting_of(run: Run) -> Hashable:
+    return run.spec["seed"], canonical(run.spec["task"]), canonical(run.spec["model"])
 
 
 def by_company(runs: Sequence[Run]) -> list[list[Run]]:
@@ -62,34 +85,25 @@ def _company_of(run: Run) -> Hashable:
     return run.spec["seed"], run.replicate, run.needs, canonical(run.spec["task"])
 
 
-@dataclass
-class Ledger:
-    """Whose step it is, the number of the batch, and the seconds that count for runs beside those of the clock.
-
-    What one run made and others were given counts for each of them; what was done to all of them at once is shared out.
-    """
-
-    stepping: int = 0
-    batch: int = 0
-    spared: float = 0.0
-
-
 class Company:
     """What runs that train in step share, made when the first of them asks for it."""
 
     def __init__(self) -> None:
         self.ledger = Ledger()
-        self._made: dict[Hashable, _Remembered] = {}
+        self._made: dict[Hashable, Any] = {}
         self._standing: dict[Hashable, list[int]] = {}
+        # How many batches have been made of the data of each replicate.
+        self._batches: Counter[int] = Counter()
 
-    def data(self, make: Callable[[], Data]) -> Data:
-        """Training data."""
-        data: Data = self._once("data", lambda: _SharedData(make(), self.ledger))
+    def data(self, replicate: int, make: Callable[[], Data]) -> Data:
+        """Training data of a replicate."""
+        data: Data = self._once(("data", replicate), lambda: _SharedData(make(), replicate, self._batches))
         return data
 
-    def teacher(self, run_id: str, make: Callable[[], TeacherModel]) -> TeacherModel:
-        """The teacher that a run has trained."""
-        teacher: TeacherModel = self._once(("teacher", run_id), lambda: _SharedTeacher(make(), self.ledger))
+    def teacher(self, run: Run, make: Callable[[], TeacherModel]) -> TeacherModel:
+        """The teacher that a run has trained, for students that see the data of its replicate."""
+        key, batches = ("teacher", run.run_id), self._batches
+        teacher: TeacherModel = self._once(key, lambda: _SharedTeacher(make(), run.replicate, batches))
         return teacher
 
     def network(self, kind: Hashable, make: Callable[[], Network]) -> Network:
@@ -107,143 +121,123 @@ class Company:
 
     def cohort(self, kind: Hashable | None, network: Network, latent: ParameterSet, recipe: Recipe) -> Cohort:
         """Where the students of a kind keep their parameters; for one alone, `latent` themselves."""
-        members, ledger = self._standing.get(kind, [self.ledger.stepping]), self.ledger
-        if len(members) == 1:
+        runs, ledger = self._standing.get(kind, [self.ledger.stepping]), self.ledger
+        if len(runs) == 1:
             return Cohort(network, latent, recipe)
-        cohort: Cohort = self._once(("cohort", kind), lambda: _SharedCohort(network, recipe, members, ledger))
+        cohort: Cohort = self._once(("cohort", kind), lambda: _SharedCohort(network, recipe, runs, ledger))
         return cohort
 
+    def joint(self, replicate: int, objective: Objective) -> JointLoss:
+        """A loss that students of one cohort, replicate and teachers have in common, of which this one is another."""
+        key = "joint", id(objective.cohort), replicate, tuple(id(teacher) for teacher in objective.teachers)
+        known: list[JointLoss] = self._once(key, list)
+        found = next((joint for joint in known if joint.is_that_of(objective)), None)
+        if found is None:
+            found = _SharedJoint(objective, self.ledger)
+            known.append(found)
+        found.join(objective.place)
+        return found
+
     def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        if key in self._made:
-            return self._made[key].give()
-        made = _Remembered(self.ledger)
-        value = made.make(make)
-        self._made[key] = made
-        return value
-
-
-class _Remembered:
-    """Something that one run had made, what that took, and who has it by now."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger, self._seconds, self._known_to = ledger, 0.0, set[int]()
-        self.value: Any = None
-
-    def make(self, make: Callable[..., Any], *arguments: Any) -> Any:
-        """Make it anew, for whose step it is."""
-        start = time.perf_counter()
-        self.value = make(*arguments)
-        self._seconds, self._known_to = time.perf_counter() - start, {self._ledger.stepping}
-        return self.value
-
-    def give(self) -> Any:
-        """Give it to whose step it is, who is spared to make it."""
-        if self._ledger.stepping not in self._known_to:
-            self._known_to.add(self._ledger.stepping)
-            self._ledger.spared += self._seconds
-        return self.value
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
 
 class _SharedData:
-    """Training data that remember the batch of the last step."""
+    """Training data that remember the batch of the last step, and count in `batches` those of their replicate."""
 
-    def __init__(self, data: Data, ledger: Ledger) -> None:
-        self._data, self._ledger = data, ledger
-        self._step, self._last = -1, _Remembered(ledger)
+    def __init__(self, data: Data, replicate: int, batches: Counter[int]) -> None:
+        self._data, self._replicate, self._batches = data, replicate, batches
+        self._step, self._last = -1, Batch(np.empty(0), {})
 
     def batch(self, step: int) -> Batch:
-        batch: Batch
-        if step == self._step:
-            batch = self._last.give()
-        else:
-            self._ledger.batch += 1
-            self._step, batch = step, self._last.make(self._data.batch, step)
-        return batch
+        if step != self._step:
+            self._step, self._last = step, self._data.batch(step)
+            self._batches[self._replicate] += 1
+        return self._last
 
 
 class _SharedTeacher(TeacherModel):
     """A teacher that remembers what it said last, until there is another batch: its arrays may be the same."""
 
-    def __init__(self, teacher: TeacherModel, ledger: Ledger) -> None:
+    def __init__(self, teacher: TeacherModel, replicate: int, batches: Counter[int]) -> None:
         super().__init__(teacher.network, teacher.weights)
-        self._ledger, self._said = ledger, _Remembered(ledger)
+        self._replicate, self._batches, self._said = replicate, batches, dict[str, Array]()
         self._batch, self._inputs, self._want = -1, np.empty(0), frozenset[str]()
 
     def forward(self, inputs: Array, want: frozenset[str]) -> Arrays:
         """Its outputs, which are not computed again where nothing else was asked meanwhile."""
-        outputs: Arrays
-        if inputs is self._inputs and want == self._want and self._ledger.batch == self._batch:
-            outputs = self._said.give()
-        else:
-            self._batch, self._inputs, self._want = self._ledger.batch, inputs, want
-            outputs = self._said.make(super().forward, inputs, want)
-        return outputs
+        batch = self._batches[self._replicate]
+        if not (inputs is self._inputs and want == self._want and batch == self._batch):
+            self._batch, self._inputs, self._want = batch, inputs, want
+            self._said = dict(super().forward(inputs, want))
+        return self._said
 
 
 class _SharedCohort(Cohort):
     """A cohort in which the first student of a step has done for all what all are about to ask for.
 
-    What that takes is shared out equally, and what a shape of gradients takes to those that have it.
+    Each of the runs has an equal share of what that takes, and of a shape of gradients those that have it.
     """
 
-    def __init__(self, network: Network, recipe: Recipe, members: Sequence[int], ledger: Ledger) -> None:
-        students = len(members)
-        super().__init__(network, Cohort.room(network, students), recipe, students)
-        self._members, self._preparing, self._updating = members, _Turn(ledger, students), _Turn(ledger, students)
+    def __init__(self, network: Network, recipe: Recipe, runs: Sequence[int], ledger: Ledger) -> None:
+        super().__init__(network, Cohort.room(network, len(runs)), recipe, len(runs))
+        self._runs, self._ledger, self._shaping = runs, ledger, dict[bytes, Meter]()
+        self._preparing, self._updating = (_Turn(Meter(ledger, set(runs))) for _ in range(2))
 
     def prepare(self, progress: Progress) -> None:
-        self._preparing.take(progress.step, Cohort.prepare, self, progress)
+        self._preparing.take(progress.step, super().prepare, progress)
 
     def start(self, optimizer: Optimizer) -> None:
         if not self.groups:
             super().start(optimizer)
 
     def update(self, optimizer: Optimizer, lr: float, progress: Progress, penalties: Slopes) -> None:
-        self._updating.take(progress.step, Cohort.update, self, optimizer, lr, progress, penalties)
+        self._updating.take(progress.step, super().update, optimizer, lr, progress, penalties)
 
-    def shape_inplace(
-        self, quantized: QuantizedParameters, shape: GradientShape, places: Array, progress: Progress
-    ) -> None:
-        members = [self._members[place] for place in places]
-        self._updating.for_some(members, Cohort.shape_inplace, self, quantized, shape, places, progress)
+    def shape_inplace(self, shape: GradientShape, places: Array, progress: Progress) -> None:
+        meter = self._shaping.get(places.tobytes())
+        if meter is None:
+            meter = Meter(self._ledger, {self._runs[place] for place in places})
+            self._shaping[places.tobytes()] = meter
+        meter.time(super().shape_inplace, shape, places, progress)
+
+
+class _SharedJoint(JointLoss):
+    """A joint loss that the first student of a step evaluates for all; each has an equal share of what that takes."""
+
+    def __init__(self, first: Objective, ledger: Ledger) -> None:
+        super().__init__(first)
+        self._ledger, self._evaluating = ledger, _Turn(Meter(ledger, set()))
+
+    def join(self, place: int) -> None:
+        super().join(place)
+        self._evaluating.meter.runs.add(self._ledger.stepping)
+
+    def evaluate(self, batch: Batch, progress: Progress) -> None:
+        self._evaluating.take(progress.step, super().evaluate, batch, progress)
 
 
 class _Turn:
-    """Something that is done once in every step, for all students; each has a share of what it takes.
+    """Something that is done once in every step, for all students.
 
     Where it fails it has failed for all of them: nobody knows how much of it was done.
     """
 
-    def __init__(self, ledger: Ledger, students: int) -> None:
-        self._ledger, self._students, self._step, self._share = ledger, students, -1, 0.0
-        self._own: dict[int, float] = {}
+    def __init__(self, meter: Meter) -> None:
+        self.meter, self._step = meter, -1
         self._failure: BaseException | None = None
 
     def take(self, step: int, do: Callable[..., None], *arguments: Any) -> None:
         """Do it, where that was not done in this step."""
-        if step != self._step:
-            self._do(step, do, *arguments)
-        elif self._failure is not None:
-            raise self._failure
-        self._ledger.spared += self._share + self._own.get(self._ledger.stepping, 0.0)
-
-    def _do(self, step: int, do: Callable[..., None], *arguments: Any) -> None:
-        start = time.perf_counter()
-        self._step, self._own = step, {}
+        if step == self._step:
+            if self._failure is not None:
+                raise self._failure
+            return
+        self._step = step
         try:
-            do(*arguments)
+            self.meter.time(do, *arguments)
         except BaseException as failure:
             self._failure = failure
             raise
-        apart = sum(self._own.values())
-        seconds = time.perf_counter() - start
-        self._share = (seconds - apart) / self._students
-        self._ledger.spared -= seconds
-
-    def for_some(self, members: Sequence[int], do: Callable[..., None], *arguments: Any) -> None:
-        """Do a part of it that counts for some members alone."""
-        start = time.perf_counter()
-        do(*arguments)
-        share = (time.perf_counter() - start) / len(members)
-        for member in members:
-            self._own[member] = self._own.get(member, 0.0) + share

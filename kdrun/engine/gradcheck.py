@@ -18,6 +18,7 @@ from kdrun.core.finite_differences import REACH, derivative_of, gradient_of, rel
 from kdrun.core.parameters import ParameterSet
 from kdrun.core.random import Stream
 from kdrun.engine.combinations import Combination
+from kdrun.engine.joint import evaluate_as_in_training
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import recipe_of
@@ -73,7 +74,9 @@ def compile_kernels(combinations: Sequence[Combination], dtype: str) -> None:
         objective = Objective(networks[0], latent, combination.loss(), recipe, teachers, _compiling)
         for progress in ENDS.values():
             objective.prepare(progress)
-            objective.evaluate(task.training_data(_compiling, dtype).batch(0), progress)
+            batch = task.training_data(_compiling, dtype).batch(0)
+            objective.evaluate(batch, progress)
+            evaluate_as_in_training(objective, batch, progress)
             objective.finish(progress)
         if objective.in_force is not None:
             objective.in_force.freeze()
@@ -218,7 +221,7 @@ class _Problem:
     def gradients(self, dtype: str) -> dict[str, Array]:
         """Every gradient at the point, by name."""
         objective = self.objective(dtype)
-        objective.evaluate(self.batch(dtype), self.progress)
+        evaluate_as_in_training(objective, self.batch(dtype), self.progress)
         objective.finish(self.progress)
         return _named(objective)
 
@@ -229,7 +232,7 @@ class _NumericCheck:
     def __init__(self, problem: _Problem) -> None:
         self.problem, self.progress = problem, problem.progress
         self.objective, self.batch = problem.objective("float64"), problem.batch("float64")
-        self.objective.evaluate(self.batch, self.progress)
+        evaluate_as_in_training(self.objective, self.batch, self.progress)
         self.effective = {name: array.copy() for name, array in self.objective.gradients.latent.items()}
         self.objective.finish(self.progress)
         self.analytic = {name: array.copy() for name, array in _named(self.objective).items()}

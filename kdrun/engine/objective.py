@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,6 +65,13 @@ class Weighted:
     weight: float
     result: TermResult
     mean: float
+
+
+class Losses(NamedTuple):
+    """What is recorded of an evaluation: the value of the loss, and that of the task's own loss alone."""
+
+    value: float
+    supervised: float
 
 
 @dataclass(slots=True)
@@ -199,7 +206,7 @@ class Objective:
 
     def _losses(self, batch: Batch, progress: Progress) -> Evaluation:
         student = self.network.forward(self.cohort.weights, batch.inputs, self.want, self.place)
-        teachers = self._run_teachers(batch) if self.teacher_want else ()
+        teachers = self.run_teachers(batch) if self.teacher_want else ()
         hyper = self._hyper_values(teachers, batch) if self.recipe.hyper else NOTHING
         results = self._evaluate_terms(student, teachers, batch, progress, hyper)
         if self.recipe.weighting is None:
@@ -255,15 +262,14 @@ class Objective:
         for name, level in self.recipe.remembering.items():
             level.remember(evaluation.student, evaluation.teachers, batch, self.contexts[name])
 
-    def _run_teachers(self, batch: Batch) -> tuple[Arrays, ...]:
+    def run_teachers(self, batch: Batch) -> tuple[Arrays, ...]:
+        """What teachers say of a batch, as far as it is asked for."""
         return tuple(teacher.forward(batch.inputs, self.teacher_want) for teacher in self.teachers)
 
     def _evaluate_terms(
         self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, progress: Progress, hyper: Mapping[str, Any]
     ) -> dict[str, Weighted]:
-        supervised = self.recipe.supervised_weight
-        for sharing in self.recipe.sharing:
-            supervised *= sharing.supervised_weight(progress)
+        supervised = supervised_weight(self.recipe, progress)
         results = {}
         for name, term, context in self._judged:
             weight = term.weight(progress)
@@ -316,6 +322,14 @@ class Objective:
             self.weights, student, d_outputs, batch, self.forward, self.gradients.latent, self.contexts["credit"]
         )
         self.gradients.own["credit"].assign(d_own)
+
+
+def supervised_weight(recipe: Recipe, progress: Progress) -> float:
+    """What the task's own loss is multiplied by at a step, beside its own weight."""
+    weight = recipe.supervised_weight
+    for sharing in recipe.sharing:
+        weight *= sharing.supervised_weight(progress)
+    return weight
 
 
 def _weighted_mean(entries: Iterable[Weighted]) -> float:

@@ -22,7 +22,8 @@ from kdrun.engine import output
 from kdrun.engine.coded import Coded
 from kdrun.engine.cohort import kept
 from kdrun.engine.company import Company, companies
-from kdrun.engine.objective import Evaluation, Objective, TeacherModel
+from kdrun.engine.joint import may_be_joint
+from kdrun.engine.objective import Losses, Objective, TeacherModel
 from kdrun.engine.quantized import QuantizedParameters
 from kdrun.engine.recipe import Recipe, recipe_of
 from kdrun.engine.train import Diverged, Series, Trainer
@@ -101,24 +102,25 @@ def _outcomes_of(jobs: Sequence[Job]) -> list[Outcome]:
             run = going.popleft()
             if run.goes_on():
                 going.append(run)
-        # The first of a step finds caches as the last of them left them: each is it in turn, so that none looks slower.
+        # Who comes first makes what others use too: each does so in turn, so that none looks slower.
         going.rotate(-1)
-    return [replace(run.outcome, seconds=run.seconds) for run in started]
+    return [run.outcome for run in started]
 
 
 class _Started:
-    """A run on its way. `outcome` is what it came to, once it does not go on; `seconds` what it takes by itself."""
+    """A run on its way. `outcome` is what it came to, once it does not go on."""
 
     outcome: Outcome
 
     def __init__(self, number: int, job: Job, company: Company) -> None:
-        self.seconds, self._number, self._run_id, self._ledger = 0.0, number, job.run.run_id, company.ledger
+        self._number, self._run_id, self._ledger, self._seconds = number, job.run.run_id, company.ledger, 0.0
         self._making = _maker_of(job.run)(job.run, job.needed, company)
 
     def goes_on(self) -> bool:
         """Take its next step. Whatever goes wrong inside becomes its outcome, never an exception."""
-        self._ledger.stepping = self._number
-        start = time.perf_counter() + self._ledger.spared
+        ledger = self._ledger
+        ledger.stepping = self._number
+        start = time.perf_counter() - ledger.metered
         try:
             next(self._making)
             return True
@@ -130,7 +132,8 @@ class _Started:
         except BaseException as error:
             self.outcome = Outcome(self._run_id, "failed", error=_what_went_wrong(error))
         finally:
-            self.seconds += time.perf_counter() + self._ledger.spared - start
+            self._seconds += time.perf_counter() - ledger.metered - start
+        self.outcome = replace(self.outcome, seconds=self._seconds + ledger.shares(self._number))
         return False
 
 
@@ -207,7 +210,7 @@ def _train_teacher(run: Run, needed: tuple[Finished, ...], company: Company) -> 
     latent = network.initial_parameters(setting.stream("init"), DTYPE)
     objective = Objective(network, latent, setting.task.teacher_loss(), Recipe(), (), setting.stream)
     data, series = setting.task.teacher_data(setting.stream, DTYPE), Series.of(teacher.epochs)
-    last = yield from _trainer(objective, teacher).stepwise(data, teacher.epochs, series)
+    last = yield from _trainer(objective, teacher, company, run).stepwise(data, teacher.epochs, series)
     return _concluded(setting, objective, series, last)
 
 
@@ -223,7 +226,7 @@ def _train_student(run: Run, needed: tuple[Finished, ...], company: Company) -> 
     setting = _Setting(run, "student")
     student = setting.sections.student
     assert student is not None
-    teachers = tuple(company.teacher(finished.run.run_id, partial(_trained_network, finished)) for finished in needed)
+    teachers = tuple(company.teacher(finished.run, partial(_trained_network, finished)) for finished in needed)
     recipe = recipe_of(techniques(student), student.supervised_weight)
     network = company.network((canonical(run.spec["model"]), recipe.grid), setting.network)
     latent = _initial_latent(setting, student, network, teachers)
@@ -234,10 +237,11 @@ def _train_student(run: Run, needed: tuple[Finished, ...], company: Company) -> 
     yield
     cohort = company.cohort(kind, network, latent, recipe)
     objective = Objective(network, latent, setting.task.loss(), recipe, teachers, setting.stream, cohort, place)
+    trainer = _trainer(objective, student, company, run)
     yield
-    data = company.data(lambda: setting.task.training_data(setting.stream, DTYPE))
+    data = company.data(run.replicate, lambda: setting.task.training_data(setting.stream, DTYPE))
     series = Series.of(student.epochs)
-    last = yield from _trainer(objective, student).stepwise(data, student.epochs, series)
+    last = yield from trainer.stepwise(data, student.epochs, series)
     return _concluded(setting, objective, series, last)
 
 
@@ -266,15 +270,16 @@ def _initial_latent(
     return latent
 
 
-def _trainer(objective: Objective, section: Teacher | Student) -> Trainer:
+def _trainer(objective: Objective, section: Teacher | Student, company: Company, run: Run) -> Trainer:
     """What takes the steps that a section of a study asks for."""
     optimizer, schedule = (getattr(section, name) for name in ("optimizer", "lr_schedule"))
     assert isinstance(optimizer, Optimizer)
     assert isinstance(schedule, LearningRateSchedule)
-    return Trainer(objective, optimizer, schedule)
+    joint = company.joint(run.replicate, objective) if may_be_joint(objective) else None
+    return Trainer(objective, optimizer, schedule, joint)
 
 
-def _concluded(setting: _Setting, objective: Objective, series: Series, last: Evaluation) -> _Trained:
+def _concluded(setting: _Setting, objective: Objective, series: Series, last: Losses) -> _Trained:
     """What a trained network comes to."""
     responses = setting.responses(last.supervised, series, objective.forward)
     return _Trained(responses, objective.kept(), series.histories())

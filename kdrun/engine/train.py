@@ -11,7 +11,8 @@ import numpy as np
 from kdrun.core.clipping import add_squared_norms
 from kdrun.core.parameters import ParameterSet
 from kdrun.engine.cohort import Group, Slopes
-from kdrun.engine.objective import SUPERVISED, Evaluation, Objective
+from kdrun.engine.joint import JointLoss
+from kdrun.engine.objective import SUPERVISED, Losses, Objective
 from kdrun.engine.recipe import quantizer_like
 from kdrun.factors.contract import (
     Array,
@@ -85,10 +86,16 @@ class Series:
 
 
 class Trainer:
-    """Steps an objective along its gradients."""
+    """Steps an objective along its gradients, which are those of a joint loss where it takes part in one."""
 
-    def __init__(self, objective: Objective, optimizer: Optimizer, schedule: LearningRateSchedule) -> None:
-        self.objective, self.optimizer, self.schedule = objective, optimizer, schedule
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: Optimizer,
+        schedule: LearningRateSchedule,
+        joint: JointLoss | None = None,
+    ) -> None:
+        self.objective, self.optimizer, self.schedule, self.joint = objective, optimizer, schedule, joint
         self.cohort = objective.cohort
         self.cohort.start(optimizer)
         self.own_groups = {
@@ -105,17 +112,17 @@ class Trainer:
         """All groups, by name: those of the network, and each slot's own."""
         return self.cohort.groups | self.own_groups
 
-    def train(self, data: Data, steps: int, series: Series) -> Evaluation:
-        """Take `steps` steps. Returns the evaluation that the last one was taken from."""
+    def train(self, data: Data, steps: int, series: Series) -> Losses:
+        """Take `steps` steps. Returns the losses that the last one was taken from."""
         training = self.stepwise(data, steps, series)
         while True:
             try:
                 next(training)
             except StopIteration as end:
-                evaluation: Evaluation = end.value
-                return evaluation
+                losses: Losses = end.value
+                return losses
 
-    def stepwise(self, data: Data, steps: int, series: Series) -> Generator[None, None, Evaluation]:
+    def stepwise(self, data: Data, steps: int, series: Series) -> Generator[None, None, Losses]:
         """`train`, which others may do something in the midst of: in every step it waits once to be asked to go on.
 
         What networks and teachers have said is not needed any more by then. A student alone waits when its step is
@@ -136,10 +143,10 @@ class Trainer:
                 self._record_flips(series)
             batch = data.batch(step) if curriculum is None else self._chosen_batch(curriculum, data)
             if self.cohort.students == 1:
-                evaluation = self._step(batch, progress, series)
+                losses = self._step(batch, progress, series)
                 yield
             else:
-                evaluation, _ = self._evaluate(batch, progress, series)
+                losses, _ = self._evaluate(batch, progress, series)
                 yield
                 self._update(progress)
         # What is left is what runs from now on: a schedule may ask for another quantizer at the very end.
@@ -147,7 +154,7 @@ class Trainer:
         if schedule is not None:
             self._switch_quantizer(schedule, end)
         self.objective.prepare(end)
-        return evaluation
+        return losses
 
     def _record_flips(self, series: Series) -> None:
         """The share of codes that are not what they were at the step recorded before."""
@@ -180,37 +187,44 @@ class Trainer:
         self.objective.switch(replace(recipe, quantizer=quantizer_like(final, name)))
         self.cohort.start(self.optimizer)
 
-    def _step(self, batch: Batch, progress: Progress, series: Series) -> Evaluation:
+    def _step(self, batch: Batch, progress: Progress, series: Series) -> Losses:
         """A whole step of a student alone."""
         objective = self.objective
         snapshot = self._snapshot() if objective.recipe.gate is not None else None
-        evaluation, penalties = self._evaluate(batch, progress, series)
+        losses, penalties = self._evaluate(batch, progress, series)
         self._update(progress, penalties)
         for name, projection in objective.recipe.projections.items():
             projection.project_inplace(self.cohort.latent, objective.contexts[name])
         if snapshot is not None:
             self._judge(snapshot, batch, progress, series)
-        return evaluation
+        return losses
 
-    def _evaluate(self, batch: Batch, progress: Progress, series: Series) -> tuple[Evaluation, Slopes]:
+    def _evaluate(self, batch: Batch, progress: Progress, series: Series) -> tuple[Losses, Slopes]:
         """Slots 2 to 4: the loss and its gradients, recorded; those of penalties are given."""
+        slopes: Slopes = ()
+        if self.joint is None:
+            losses, slopes = self._evaluate_alone(batch, progress)
+        else:
+            losses = self.joint.losses_of(self.objective.place, batch, progress)
+        value = self._last_value = losses.value
+        if not math.isfinite(value):
+            raise Diverged(f"the loss of epoch {progress.step} is {value}")
+        series.add("loss", value)
+        series.add(SUPERVISED, losses.supervised)
+        if batch.kind:
+            series.add(batch.kind, 1.0, count=True)
+        return losses, slopes
+
+    def _evaluate_alone(self, batch: Batch, progress: Progress) -> tuple[Losses, Slopes]:
+        """Slots 2 to 4 of one student, whatever fills them."""
         objective = self.objective
         evaluation = objective.evaluate(batch, progress)
         penalty, slopes = objective.penalty() if objective.recipe.penalties else (0.0, ())
-        value = evaluation.value + penalty
-        if not math.isfinite(value):
-            raise Diverged(f"the loss of epoch {progress.step} is {value}")
-        self._last_value = value
-        series.add("loss", value)
-        series.add(SUPERVISED, evaluation.supervised)
-        if batch.kind:
-            series.add(batch.kind, 1.0, count=True)
+        losses = Losses(evaluation.value + penalty, evaluation.supervised)
         # Outputs are overwritten by the next forward pass, which may be the gate's: slots look at them before.
-        if objective.recipe.remembering:
+        if objective.recipe.remembering and math.isfinite(losses.value):
             objective.remember(evaluation, batch)
-        # The next terms write their gradients where those of this step were, while that is in a cache.
-        evaluation.results.clear()
-        return evaluation, slopes
+        return losses, slopes
 
     def _update(self, progress: Progress, penalties: Slopes = ()) -> None:
         """Slots 5 to 7: the step that follows from the gradients."""

@@ -376,6 +376,23 @@ class Term(Level):
         """Value and gradients, with weight 1. Pure: what is remembered changes in `remember` alone."""
         raise NotImplementedError
 
+    def evaluate_each(
+        self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, weight: float, value: Array, slopes: Arrays
+    ) -> None:
+        """`evaluate` for M students that have this term, over one batch, bit for bit; it may have one.
+
+        `student` holds their outputs [M, ...]. Overwritten: `value` [M, B], and `slopes`, [M, ...] for every output in
+        `want`: the gradients, each multiplied by `weight`. Only a per-sample term that reads nothing of its context,
+        trains nothing and remembers nothing can have it: it saves students in step a call for each of them.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def takes_several(cls) -> bool:
+        """Whether it has an `evaluate_each`, and not one inherited beside an `evaluate` of its own."""
+        first = next(kind for kind in cls.__mro__ if {"evaluate", "evaluate_each"} & vars(kind).keys())
+        return first is not Term and "evaluate_each" in vars(first)
+
     def is_smooth(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> bool:
         """Whether finite differences stay clear of kinks of the term: six points, up to 0.03·check_step away."""
         return True

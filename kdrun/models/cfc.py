@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -14,9 +15,11 @@ from kdrun.core.cfc import block_rows, network_backward, network_forward, space_
 from kdrun.core.vector import width
 from kdrun.core.views import cut, size_of
 from kdrun.factors.contract import Array, Arrays
-from kdrun.models.contract import ModelSpec, Network, Pricing, Readout, Tensor
+from kdrun.models.contract import ModelSpec, Network, Passes, Pricing, Readout, Tensor
 
 TAU_RANGE = (0.5, 2.0)
+# A core's second cache, or half of it.
+CACHE_BYTES = 2**20
 
 
 class Cfc(ModelSpec):
@@ -40,20 +43,27 @@ class Cfc(ModelSpec):
 
 
 class _Space:
-    """What the passes over one sequence length and batch size write to, all zero at first.
+    """What the passes of some students over one sequence length and batch size write to, all zero at first.
 
-    `flat` is the kernels' own (see core/cfc.py); `packed` are the weights, biases, readout and decay in it.
+    `flat` [M, N] is the kernels' own (see core/cfc.py); `packed` are the weights, biases, readout and decay of the
+    first student in it. Outputs and their gradients are [M, T, B, ...], those of `no_…` the same for all students.
     """
 
-    def __init__(self, network: CfcNetwork, steps: int, batch: int) -> None:
+    def __init__(self, network: CfcNetwork, steps: int, batch: int, students: int) -> None:
         units, outputs, dtype = network.units, network.readout.width, network.dtype
         self.block = block_rows(batch)
         shapes = space_shapes(steps, batch, network.inputs, units, outputs, self.block)
-        self.flat = zeros(size_of(shapes), dtype)
-        self.packed = cut(self.flat, shapes[:4])
-        self.y, self.dy, self.no_dy = (zeros((steps, batch, outputs), dtype) for _ in range(3))
-        self.hidden, self.dhidden, self.no_dhidden = (zeros((steps, batch, units), dtype) for _ in range(3))
-        self.no_y = self.y[:0]
+        self.flat = zeros((students, size_of(shapes)), dtype)
+        self.packed = cut(self.flat[0], shapes[:4])
+        self.y, self.dy = (zeros((students, steps, batch, outputs), dtype) for _ in range(2))
+        self.hidden, self.dhidden = (zeros((students, steps, batch, units), dtype) for _ in range(2))
+        self.no_dy, self.no_dhidden = (zeros((1, steps, batch, columns), dtype) for columns in (outputs, units))
+        self.no_y = self.y[:, :0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that passes write to and read from."""
+        return sum(array.nbytes for array in (self.flat, self.y, self.dy, self.hidden, self.dhidden))
 
 
 class CfcNetwork(Network):
@@ -78,45 +88,117 @@ class CfcNetwork(Network):
         self.inputs, self.hidden, self.step_time, self.dtype = inputs, hidden, step_time, np.dtype(dtype)
         self.units = width(hidden)
         self._is_padded = hidden != self.units
-        self._spaces: dict[tuple[int, ...], _Space] = {}
+        self._spaces: dict[tuple[tuple[int, ...], int], _Space] = {}
 
-    def _started(self, shape: tuple[int, ...]) -> _Space:
-        """Working space for inputs of another shape."""
-        return self._spaces.setdefault(shape, _Space(self, *shape[:2]))
+    def _space(self, shape: tuple[int, ...], students: int = 1) -> _Space:
+        """Working space for inputs of a shape."""
+        space = self._spaces.get((shape, students))
+        if space is None:
+            space = self._spaces[shape, students] = _Space(self, shape[0], shape[1], students)
+        return space
+
+    def run(self, weights: Arrays, inputs: Array, places: Array, space: _Space, y: Array) -> None:
+        """The forward pass of the students at some places."""
+        network_forward(
+            inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], places,
+            self.step_time, self.grid, space.block, space.flat, space.hidden, y,
+        )  # fmt: skip
+
+    def run_back(
+        self, weights: Arrays, places: Array, space: _Space, dy: Array, dhidden: Array, gradients: Arrays
+    ) -> None:
+        """The backward pass of the students at some places."""
+        network_backward(
+            dy, dhidden, weights["tau"], places, self.step_time, space.block, space.flat,
+            gradients["w"], gradients["b"], gradients["tau"], gradients["w_out"], gradients["b_out"],
+        )  # fmt: skip
 
     def forward(self, weights: Arrays, inputs: Array, want: frozenset[str], place: int = 0) -> Arrays:
         """Run the network; its outputs are read out of the states where they are wanted."""
-        space = self._spaces.get(inputs.shape) or self._started(inputs.shape)
-        network_forward(
-            inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], place,
-            self.step_time, self.grid, space.block, space.flat, space.hidden,
-            space.no_y if want.isdisjoint(self.readout.names) else space.y,
-        )  # fmt: skip
-        outputs = self.readout.split(space.y, want)
+        space = self._space(inputs.shape)
+        y = space.no_y if want.isdisjoint(self.readout.names) else space.y
+        self.run(weights, inputs, _alone(place), space, y)
+        outputs = self.readout.split(space.y[0], want)
         if "hidden" in want:
-            outputs["hidden"] = space.hidden[:, :, : self.hidden].copy() if self._is_padded else space.hidden
+            hidden = space.hidden[0]
+            outputs["hidden"] = hidden[:, :, : self.hidden].copy() if self._is_padded else hidden
         return outputs
 
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays, place: int = 0) -> None:
         """Backpropagation through time."""
-        space = self._spaces.get(inputs.shape) or self._started(inputs.shape)
-        dy, dhidden = self.readout.join(d_outputs, space.dy), d_outputs.get("hidden")
+        space = self._space(inputs.shape)
+        dy, dhidden = self.readout.join(d_outputs, space.dy[0]), d_outputs.get("hidden")
         if dhidden is not None and self._is_padded:
-            space.dhidden[:, :, : self.hidden], dhidden = dhidden, space.dhidden
-        network_backward(
-            space.no_dy if dy is None else dy, space.no_dhidden if dhidden is None else dhidden,
-            weights["tau"], place, self.step_time, space.block, space.flat,
-            gradients["w"], gradients["b"], gradients["tau"], gradients["w_out"], gradients["b_out"],
+            space.dhidden[0, :, :, : self.hidden], dhidden = dhidden, space.dhidden[0]
+        self.run_back(
+            weights, _alone(place), space,
+            space.no_dy if dy is None else dy[np.newaxis],
+            space.no_dhidden if dhidden is None else dhidden[np.newaxis],
+            gradients,
         )  # fmt: skip
+
+    def passes(self, places: Sequence[int], shape: tuple[int, ...], want: frozenset[str]) -> Passes:
+        """Passes of several students, one after another in each kernel."""
+        return _CfcPasses(self, places, self._space(shape, len(places)), want)
+
+    def most_at_once(self, shape: tuple[int, ...]) -> int:
+        """As many as find what they have written in a forward pass still in a cache in the backward pass."""
+        return max(1, CACHE_BYTES // self._space(shape).nbytes)
 
     def packed(self, weights: Arrays, inputs: Array) -> tuple[Array, ...]:
         """Copies of weights, biases, readout and decay as the kernels have them."""
         self.forward(weights, inputs, frozenset())
-        return tuple(array.copy() for array in self._spaces[inputs.shape].packed)
+        return tuple(array.copy() for array in self._space(inputs.shape).packed)
 
     def pricing(self, weights: Arrays, inputs: Array, target: Array) -> Pricing:
         """A copy of the network in the kernels' layout, in which one weight at a time is another."""
         return _CfcPricing(self, weights, inputs, target)
+
+
+@cache
+def _alone(place: int) -> Array:
+    """One place, as passes take several."""
+    return np.array([place])
+
+
+class _CfcPasses:
+    """Students side by side. Heads among others and hidden values that are padded for the kernels are copied."""
+
+    def __init__(self, network: CfcNetwork, places: Sequence[int], space: _Space, want: frozenset[str]) -> None:
+        self._network, self._places, self._space = network, np.array(places), space
+        is_read_out, has_hidden = not want.isdisjoint(network.readout.names), "hidden" in want
+        self._y, self._dy = (space.y, space.dy) if is_read_out else (space.no_y, space.no_dy)
+        self._dhidden = space.dhidden if has_hidden else space.no_dhidden
+        outputs = {name: self._part(name, space.y, space.hidden) for name in want}
+        slopes = {name: self._part(name, space.dy, space.dhidden) for name in want}
+        self.outputs = {name: _contiguous(part) for name, part in outputs.items()}
+        self.slopes = {name: _contiguous(part) for name, part in slopes.items()}
+        copied = [name for name in want if self.outputs[name] is not outputs[name]]
+        self._read = [(self.outputs[name], outputs[name]) for name in copied]
+        self._written = [(slopes[name], self.slopes[name]) for name in copied]
+        self._leaves_out_heads = is_read_out and not network.readout.names <= want
+
+    def _part(self, name: str, y: Array, hidden: Array) -> Array:
+        """Where an output stands among those of the kernels."""
+        network = self._network
+        return hidden[..., : network.hidden] if name == "hidden" else y[..., network.readout.columns_of(name)]
+
+    def forward(self, weights: Arrays, inputs: Array) -> None:
+        self._network.run(weights, inputs, self._places, self._space, self._y)
+        for output, part in self._read:
+            output[...] = part
+
+    def backward(self, weights: Arrays, gradients: Arrays) -> None:
+        if self._leaves_out_heads:
+            self._dy.fill(0.0)
+        for part, slope in self._written:
+            part[...] = slope
+        self._network.run_back(weights, self._places, self._space, self._dy, self._dhidden, gradients)
+
+
+def _contiguous(part: Array) -> Array:
+    """A part of an array as kernels take it: itself, or zeros to copy it to."""
+    return part if part.flags.c_contiguous else zeros(part.shape, part.dtype)
 
 
 class _Places(NamedTuple):

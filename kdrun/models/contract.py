@@ -7,7 +7,7 @@ its next call. It knows nothing of quantization: it is handed effective weights 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -52,6 +52,24 @@ class Pricing(Protocol):
         ...
 
 
+class Passes(Protocol):
+    """Passes of M students, which stand side by side, over batches of one shape, in working space of the network's.
+
+    `outputs` [M, T, B, ...], by name, are written by `forward`; their gradients, `slopes`, are read by `backward`.
+    """
+
+    outputs: dict[str, Array]
+    slopes: dict[str, Array]
+
+    def forward(self, weights: Arrays, inputs: Array) -> None:
+        """Write `outputs`."""
+        ...
+
+    def backward(self, weights: Arrays, gradients: Arrays) -> None:
+        """Write the gradient of every parameter of the students, from `slopes` and the last `forward`."""
+        ...
+
+
 class Network(ABC):
     """A network of one architecture and dtype.
 
@@ -75,6 +93,22 @@ class Network(ABC):
     @abstractmethod
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays, place: int = 0) -> None:
         """Write the gradient of every parameter, from those of the outputs of the last `forward`."""
+
+    def passes(self, places: Sequence[int], shape: tuple[int, ...], want: frozenset[str]) -> Passes:
+        """Passes of the students at some places at once, over inputs of one shape, where the network has them.
+
+        `want` names outputs, each of which is given a gradient. What stands there is lost in any other pass.
+        """
+        raise NotImplementedError
+
+    def most_at_once(self, shape: tuple[int, ...]) -> int:
+        """How many students' passes over inputs of one shape are best made at once."""
+        return 1
+
+    @classmethod
+    def takes_several(cls) -> bool:
+        """Whether it has `passes` of its own."""
+        return cls.passes is not Network.passes
 
     def pricing(self, weights: Arrays, inputs: Array, target: Array) -> Pricing | None:
         """Prices of changes of single weights, where the network knows a cheaper way than running all of itself."""
@@ -104,6 +138,10 @@ class Readout:
         if self._only is not None:
             return {self._only: columns} if self._only in want else {}
         return {name: np.ascontiguousarray(columns[..., at]) for name, at in self._columns.items() if name in want}
+
+    def columns_of(self, name: str) -> slice:
+        """Which columns a head is."""
+        return self._columns[name]
 
     def join(self, gradients: Arrays, out: Array) -> Array | None:
         """Gradients of heads as those of all columns; a head without one has zeros. None where no head has one.

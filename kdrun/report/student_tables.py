@@ -19,8 +19,8 @@ COMPRESSION_IS = (
     " one, and 32 bits for each scale that rebuilds weights and for everything that is not quantized."
 )
 COST_IS = (
-    f"Training cost: the time of a run by itself over that of treatment {BASELINE} in the same replicate, teachers'"
-    " training not counted{over}."
+    f"Training cost: the time of a run, where several train together its share, over that of treatment {BASELINE} in"
+    " the same replicate, teachers' training not counted{over}."
     " Times differ from one machine and one day to the next, and are in no digest."
 )
 

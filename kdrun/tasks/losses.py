@@ -6,9 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from kdrun.core.losses import masked_squared_error, squared_error
+from kdrun.core.losses import (
+    masked_squared_error,
+    masked_squared_error_of_each,
+    squared_error,
+    squared_error_of_each,
+)
 from kdrun.core.softmax import class_loss
-from kdrun.factors.contract import Arrays, Batch, Context, Term, TermResult
+from kdrun.factors.contract import Array, Arrays, Batch, Context, Term, TermResult
 
 
 class SquaredError(Term):
@@ -28,6 +33,16 @@ class SquaredError(Term):
         else:
             masked_squared_error(prediction, batch.targets["y"], batch.mask, value, dprediction)
         return TermResult(value, {"prediction": dprediction})
+
+    def evaluate_each(
+        self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, weight: float, value: Array, slopes: Arrays
+    ) -> None:
+        """The same for students side by side."""
+        prediction, target, dprediction = student["prediction"], batch.targets["y"], slopes["prediction"]
+        if batch.mask is None:
+            squared_error_of_each(prediction, target, weight, value, dprediction)
+        else:
+            masked_squared_error_of_each(prediction, target, batch.mask, weight, value, dprediction)
 
 
 class CrossEntropy(Term):

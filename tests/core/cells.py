@@ -14,6 +14,7 @@ from kdrun.core.vector import width
 from kdrun.core.views import cut, size_of
 
 DT = 0.1
+FIRST = np.array([0])
 
 
 @dataclass(frozen=True)
@@ -80,29 +81,29 @@ class KernelCell:
         steps, batch, outputs = sizes.steps, sizes.batch, sizes.outputs
         self.units, self.block = width(sizes.hidden), block or block_rows(batch)
         shapes = space_shapes(steps, batch, sizes.inputs, self.units, outputs, self.block)
-        self.space = np.zeros(size_of(shapes), dtype)
+        self.spaces = np.zeros((1, size_of(shapes)), dtype)
         (
             self.w_rows, self.b_row, self.out_rows, self.decay, self.operands, self.gates, self.w_back, self.carry,
             self.dgates, self.dw_rows, self.db_row, self.dout_rows, self.ddecay,
-        ) = cut(self.space, shapes)  # fmt: skip
-        self.hidden, self.dhidden = (np.zeros((steps, batch, self.units), dtype) for _ in range(2))
-        self.y = np.zeros((steps, batch, outputs), dtype)
+        ) = cut(self.spaces[0], shapes)  # fmt: skip
+        self.hidden, self.dhidden = (np.zeros((1, steps, batch, self.units), dtype) for _ in range(2))
+        self.y = np.zeros((1, steps, batch, outputs), dtype)
         self.gradients = {name: np.full_like(array, np.nan) for name, array in weights.items()}
 
     def forward(self, x: Any) -> tuple[Any, Any]:
         """Outputs [T, B, O] and the hidden states [T, B, H] of the true units."""
         network_forward(
-            x, *(self.weights[name] for name in ("w", "b", "tau", "w_out", "b_out")), 0, DT, 0,
-            self.block, self.space, self.hidden, self.y,
+            x, *(self.weights[name] for name in ("w", "b", "tau", "w_out", "b_out")), FIRST, DT, 0,
+            self.block, self.spaces, self.hidden, self.y,
         )  # fmt: skip
-        return self.y.copy(), self.hidden[:, :, : self.sizes.hidden].copy()
+        return self.y[0].copy(), self.hidden[0, :, :, : self.sizes.hidden].copy()
 
     def backward(self, dy: Any, dhidden: Any) -> dict[str, Any]:
         """Gradients of every weight, in the layout of the weights, from those of the last forward pass."""
         sizes, gradients = self.sizes, self.gradients
-        self.dhidden[:, :, : sizes.hidden] = dhidden
+        self.dhidden[0, :, :, : sizes.hidden] = dhidden
         network_backward(
-            dy, self.dhidden, self.weights["tau"], 0, DT, self.block, self.space,
+            dy[np.newaxis], self.dhidden, self.weights["tau"], FIRST, DT, self.block, self.spaces,
             *(gradients[name] for name in ("w", "b", "tau", "w_out", "b_out")),
         )  # fmt: skip
         return gradients

@@ -98,7 +98,7 @@ def test_units_beyond_the_last_stay_zero(sizes, dtype):
     cell.forward(random_inputs(sizes, dtype))
     cell.backward(*random_slopes(sizes, dtype))
     hidden, units = sizes.hidden, cell.units
-    assert not cell.hidden[:, :, hidden:].any()
+    assert not cell.hidden[..., hidden:].any()
     assert not cell.operands[:, hidden:units].any()
     assert not cell.dout_rows[:, hidden:].any()
     assert not cell.dw_rows[hidden:units].any()

@@ -12,22 +12,26 @@ import numpy as np
 import pytest
 
 from kdrun.core.jit import JIT_DISABLED
-from kdrun.engine import company, run
+from kdrun.engine import run, seconds
 from kdrun.engine.cohort import Cohort
 from kdrun.engine.company import MOST_TOGETHER, Company, by_company, companies
+from kdrun.engine.joint import may_be_joint
 from kdrun.engine.local import executing
 from kdrun.engine.objective import TeacherModel
 from kdrun.engine.run import Finished, Job, execute, execute_all, execute_each
 from kdrun.engine.train import Diverged, Trainer
 from kdrun.engine.workers import Limits
 from kdrun.factors.contract import Batch
+from kdrun.factors.feature.hidden_mse import HiddenMse
 from kdrun.factors.gradient.smoothstep import Smoothstep
 from kdrun.factors.optimizer.adam import Adam
 from kdrun.factors.quantizer.ternary import Ternary
+from kdrun.models.cfc import Cfc, CfcNetwork
 from kdrun.records import Outcome, Run
 from kdrun.store.digest import DigestRow
 from kdrun.study.load import load_study
 from kdrun.study.plan import plan
+from kdrun.tasks.losses import SquaredError
 from kdrun.tasks.one_step import _DrawnSignals
 from kdrun.tasks.sine import Sine
 
@@ -36,6 +40,7 @@ pytestmark = pytest.mark.skipif(JIT_DISABLED, reason="bits are promised for comp
 DISTILLATIONS = ["none", "none", "trajectory", "trajectory"]
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "tests" / "smoke.yaml"
+TEACHER = Run(run_id="id", kind="teacher", replicate=1, spec={})
 
 
 def planned(*settings: str) -> list[Run]:
@@ -308,6 +313,81 @@ def test_techniques_of_the_reference_studies_keep_their_bits_in_step(name):
     assert rows(list(execute_all(jobs))) == rows(list(execute_each(jobs)))
 
 
+JOINT = {
+    "as it is": (),
+    "wide": ("factors.width={sets: model.hidden, levels: [16, 33]}",),
+    "all at different weights": ("factors.distillation=[{name: trajectory, end: 0.5}, trajectory_decaying]",),
+    "no weight at first": ("factors.distillation=[none, {name: trajectory, start: 0.0}]",),
+    "no weight on the task": ("student.supervised_weight=0.0",),
+    "a share of the task": ("student.supervised_weight=0.7",),
+    "a grid": ("student.activations=int8",),
+    "a mask": ("task={name: copy, symbols: 2, blanks: 3, sequences: 4}", "teacher.accept={}"),
+}
+
+
+@pytest.mark.parametrize("name", JOINT)
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_loss_in_common_comes_to_what_each_student_evaluates_by_itself(name, at_once, monkeypatch):
+    """In passes of so many students; without a joint loss the terms are evaluated one by one."""
+    monkeypatch.setattr(CfcNetwork, "most_at_once", lambda self, shape: at_once)
+    jobs = students_and_their_teachers(*JOINT[name])[:4]
+    together, evaluated = rows(list(execute_all(jobs))), []
+    monkeypatch.setattr(run, "may_be_joint", lambda objective: evaluated.append(may_be_joint(objective)))
+    assert rows(list(execute_all(jobs))) == together
+    assert evaluated == [True] * 4
+
+
+def test_a_term_that_inherits_how_several_are_evaluated_must_not_evaluate_one_otherwise():
+    class Halved(SquaredError):
+        def evaluate(self, student, teachers, batch, context):
+            return super().evaluate(student, teachers, batch, context)
+
+    class Both(Halved):
+        def evaluate_each(self, *arguments):
+            return super().evaluate_each(*arguments)
+
+    class Neither(SquaredError):
+        pass
+
+    found = {kind.__name__: kind.takes_several() for kind in (SquaredError, Neither, Halved, Both, HiddenMse)}
+    assert found == {"SquaredError": True, "Neither": True, "Halved": False, "Both": True, "HiddenMse": False}
+
+
+def test_students_with_one_loss_evaluate_it_together(jobs, monkeypatch):
+    """Two with the trajectory and two without: of each two the passes are one call."""
+    calls, forward = [], CfcNetwork.run
+
+    def counted(self, weights, inputs, places, space, y):
+        calls.append(sorted(places.tolist()))
+        forward(self, weights, inputs, places, space, y)
+
+    monkeypatch.setattr(CfcNetwork, "run", counted)
+    epochs = jobs[0].run.spec["student"]["epochs"]
+    assert {each.status for each in execute_all(jobs[:4])} == {"done"}
+    assert calls.count([0, 1]) == calls.count([2, 3]) == epochs
+
+
+def test_as_many_students_run_at_once_as_find_their_values_in_a_cache():
+    """At least one, however long its sequences are."""
+    network = Cfc(hidden=16).build(1, {"prediction": 1}, 0.1, "float32")
+    found = [network.most_at_once((steps, 10, 1)) for steps in (1, 50, 100, 10_000)]
+    assert found[0] > found[1] > found[2] > found[3] == 1
+
+
+def test_replicates_of_networks_of_one_kind_train_in_step(jobs, monkeypatch):
+    """Where they come in one batch; each learns from its own data and teacher, and is quantized with all others."""
+    of_one_width = [job for job in jobs if job.run.levels["width"] == "4"]
+    (together,) = companies([job.run for job in of_one_width])
+    assert Counter(each.replicate for each in together) == {1: 4, 2: 4}
+    alone, sizes = rows(list(execute_each(of_one_width))), sizes_of_cohorts(monkeypatch)
+    asked, forward = Counter(), TeacherModel.forward
+    monkeypatch.setattr(TeacherModel, "forward", lambda self, *of: asked.update([id(self)]) or forward(self, *of))
+    assert rows(list(execute_all(of_one_width))) == alone
+    assert sizes == [8]
+    epochs = jobs[0].run.spec["student"]["epochs"]
+    assert [*asked.values()] == [epochs, epochs]
+
+
 def test_a_run_with_fewer_steps_ends_before_the_others():
     jobs = students_and_their_teachers("factors.epochs={sets: student.epochs, levels: [3, 40]}")
     outcomes = list(execute_all(jobs))
@@ -320,7 +400,7 @@ class Clock:
 
     def __init__(self, monkeypatch) -> None:
         self.now, self._patch = 0.0, monkeypatch
-        for module in (run, company):
+        for module in (run, seconds):
             monkeypatch.setattr(module.time, "perf_counter", lambda: self.now)
 
     def spend(self, owner, name: str, seconds: float) -> None:
@@ -333,39 +413,46 @@ class Clock:
         self._patch.setattr(owner, name, slow)
 
 
-@pytest.mark.parametrize("how", [execute_all, execute_each])
-def test_seconds_are_those_that_a_run_takes_by_itself(jobs, monkeypatch, how):
-    """A batch takes 5, the teacher 7, a step 1 second, networks and data some: a student's time has what it uses."""
+def test_seconds_are_shares_of_wall_time(jobs, monkeypatch):
+    """Of four in step: what two have in common is halved, what all have is quartered, and nothing is lost."""
     clock = Clock(monkeypatch)
-    clock.spend(_DrawnSignals, "batch", 5.0)
-    clock.spend(TeacherModel, "forward", 7.0)
+    clock.spend(_DrawnSignals, "batch", 4.0)
+    clock.spend(TeacherModel, "forward", 6.0)
     clock.spend(Trainer, "_evaluate", 1.0)
-    clock.spend(run._Setting, "network", 0.5)
-    clock.spend(Sine, "training_data", 0.25)
-    epochs = jobs[0].run.spec["student"]["epochs"]
-    assert [each.levels["distillation"] for each in next(companies([job.run for job in jobs]))] == DISTILLATIONS
-    # Networks of student and teacher, and the data.
-    start = 2 * 0.5 + 0.25
-    assert [each.seconds for each in how(jobs[:4])] == [start + 6.0 * epochs] * 2 + [start + 13.0 * epochs] * 2
-    # In step, all but the steps themselves was done once.
-    once, each = start + epochs * (5.0 + 7.0), epochs * 1.0
-    assert clock.now == (once + 4 * each if how is execute_all else 4 * (once + each) - 2 * epochs * 7.0)
-
-
-def test_what_is_done_to_all_is_shared_out(jobs, monkeypatch):
-    """Quantizing and optimizing among all students, a mask among those whose gradients have one."""
-    clock = Clock(monkeypatch)
-    clock.spend(Ternary, "quantize", 1.0)
+    clock.spend(SquaredError, "evaluate_each", 10.0)
     clock.spend(Adam, "update_inplace", 8.0)
     clock.spend(Smoothstep, "mask", 3.0)
     epochs, tensors = jobs[0].run.spec["student"]["epochs"], 2
     outcomes = list(execute_all(jobs[:4]))
-    shared = tensors * 1.0 * (epochs + 1) + tensors * 8.0 * epochs
-    masks = {"ste": 0.0, "smoothstep": tensors * 3.0 * epochs}
-    assert [each.levels["gradient"] for each in next(companies([job.run for job in jobs]))].count("ste") == 2
-    expected = [shared / 4 + masks[job.run.levels["gradient"]] / 2 for job in jobs[:4]]
+    assert [job.run.levels["distillation"] for job in jobs[:4]] == DISTILLATIONS
+    # A batch is made by everybody in turn.
+    common = epochs * (4.0 / 4 + 1.0 + 10.0 / 2 + tensors * 8.0 / 4)
+    taught = {"none": 0.0, "trajectory": epochs * 6.0 / 2}
+    masked = {"ste": 0.0, "smoothstep": epochs * tensors * 3.0 / 2}
+    expected = [
+        common + taught[job.run.levels["distillation"]] + masked[job.run.levels["gradient"]] for job in jobs[:4]
+    ]
     assert [each.seconds for each in outcomes] == pytest.approx(expected)
     assert clock.now == pytest.approx(sum(expected))
+
+
+def test_seconds_of_a_run_alone_are_wall_time(jobs, monkeypatch):
+    clock = Clock(monkeypatch)
+    clock.spend(TeacherModel, "forward", 6.0)
+    clock.spend(Trainer, "_evaluate", 1.0)
+    clock.spend(run._Setting, "network", 0.5)
+    epochs = jobs[0].run.spec["student"]["epochs"]
+    # Networks of student and teacher.
+    plain, taught = 2 * 0.5 + epochs * 1.0, 2 * 0.5 + epochs * 7.0
+    assert [each.seconds for each in execute_each(jobs[:4])] == [plain, plain, taught, taught]
+
+
+def test_a_run_that_ends_early_has_its_share_up_to_its_end(monkeypatch):
+    jobs = company_with("factors.epochs={sets: student.epochs, levels: [10, 40]}")
+    clock = Clock(monkeypatch)
+    clock.spend(SquaredError, "evaluate_each", 2.0)
+    found = {(job.run.levels["epochs"], each.seconds) for job, each in zip(jobs, execute_all(jobs), strict=True)}
+    assert found == {("10", 10 * 2.0 / 2), ("40", 40 * 2.0 / 2)}
 
 
 def test_everybody_is_the_first_of_a_step_in_turn(jobs, monkeypatch):
@@ -373,7 +460,7 @@ def test_everybody_is_the_first_of_a_step_in_turn(jobs, monkeypatch):
     firsts, prepare = Counter(), Cohort.prepare
 
     def noted(self, progress):
-        firsts[self._preparing._ledger.stepping] += 1
+        firsts[self._preparing.meter._ledger.stepping] += 1
         prepare(self, progress)
 
     monkeypatch.setattr(Cohort, "prepare", noted)
@@ -482,10 +569,10 @@ class Echo:
 def test_each_batch_is_made_once_and_no_teacher_speaks_of_an_old_one():
     """The arrays of a batch may be written over by the next: what a teacher said is not remembered by them."""
     shared, made = Company(), Counting()
-    data = shared.data(lambda: made)
-    assert shared.data(Counting) is data
-    teacher = shared.teacher("id", lambda: TeacherModel(Echo(), {}))
-    assert shared.teacher("id", lambda: TeacherModel(Echo(), {})) is teacher
+    data = shared.data(1, lambda: made)
+    assert shared.data(1, Counting) is data
+    teacher = shared.teacher(TEACHER, lambda: TeacherModel(Echo(), {}))
+    assert shared.teacher(TEACHER, lambda: TeacherModel(Echo(), {})) is teacher
     for step in range(3):
         said = [teacher.forward(data.batch(step).inputs, frozenset())["prediction"] for _ in range(2)]
         assert said[0] is said[1]
@@ -494,7 +581,7 @@ def test_each_batch_is_made_once_and_no_teacher_speaks_of_an_old_one():
 
 
 def test_a_teacher_is_asked_anew_for_other_inputs_and_other_outputs():
-    teacher = Company().teacher("id", lambda: TeacherModel(Echo(), {}))
+    teacher = Company().teacher(TEACHER, lambda: TeacherModel(Echo(), {}))
     first, second = np.zeros(1), np.ones(1)
     answers = [
         teacher.forward(first, frozenset()),

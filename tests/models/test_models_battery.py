@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from kdrun.core.finite_differences import gradient_of, relative_error
 from kdrun.core.random import Stream
+from kdrun.models.cfc import Cfc
 from kdrun.models.discover import cells
 from tests.core.comparing import assert_bits, assert_gradient, too_slow_without_jit
 
@@ -69,6 +72,34 @@ def test_a_student_among_others_is_what_it_is_alone(cell, place, dtype):
     for name, array in slopes.items():
         assert_bits(np.ascontiguousarray(array[..., own[name]]), alone[1][name])
         assert np.isnan(np.delete(array, np.arange(array.shape[-1])[own[name]], axis=-1)).all()
+
+
+@pytest.mark.parametrize("want", [{"prediction", "hidden"}, {"prediction"}, {"hidden"}], ids=sorted)
+@pytest.mark.parametrize("hidden", [8, 16, 17])
+def test_passes_of_several_students_are_those_of_each(hidden, want, dtype):
+    """Outputs and gradients, bit for bit, of two students of three, in an order of their own, twice."""
+    case, students, places = Case(SimpleNamespace(example=lambda: Cfc(hidden=hidden)), dtype), 3, (2, 0)
+    rng = np.random.default_rng(8)
+    shapes = {name: (*array.shape[:-1], students * array.shape[-1]) for name, array in case.parameters.items()}
+    wide = {name: rng.uniform(-0.5, 0.5, shape).astype(dtype) for name, shape in shapes.items()}
+    alone, together = ({name: np.full(shape, np.nan, dtype) for name, shape in shapes.items()} for _ in range(2))
+    passes = case.network.passes(places, case.inputs.shape, frozenset(want))
+    assert set(passes.outputs) == set(passes.slopes) == want
+    for factor in (1.0, -2.0):
+        inputs = (case.inputs * factor).astype(dtype)
+        passes.forward(wide, inputs)
+        outputs = {name: array.copy() for name, array in passes.outputs.items()}
+        for name, slope in passes.slopes.items():
+            slope[...] = case.slopes[name]
+        passes.backward(wide, together)
+        for student, place in enumerate(places):
+            expected = case.network.forward(wide, inputs, frozenset(want), place)
+            for name in want:
+                assert_bits(outputs[name][student], expected[name])
+            case.network.backward(wide, inputs, {name: case.slopes[name] for name in want}, alone, place)
+        for name, array in together.items():
+            assert_bits(array, alone[name])
+            assert np.isnan(array).any()
 
 
 @every_cell

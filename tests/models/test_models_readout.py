@@ -7,6 +7,7 @@ import pytest
 
 from kdrun.core.finite_differences import gradient_of, relative_error
 from kdrun.core.random import Stream
+from kdrun.models.cfc import Cfc
 from kdrun.models.contract import Readout
 from kdrun.models.discover import cells
 from tests.core.comparing import assert_bits, assert_gradient, too_slow_without_jit, unchanged
@@ -123,6 +124,24 @@ def test_a_head_is_the_same_whatever_else_is_wanted(cell, dtype):
         got = case.forward(frozenset({name}))
         assert set(got) == {name}
         assert_bits(got[name], expected[name])
+
+
+@pytest.mark.parametrize("want", [set(HEADS), {next(iter(HEADS))}, {"hidden", [*HEADS][-1]}], ids=sorted)
+def test_passes_of_several_students_have_the_heads_that_are_wanted(want, dtype):
+    """They are what each student's own passes give, whatever gradients another head had before."""
+    case, place = Case(Cfc, dtype), 0
+    expected = case.forward(frozenset(want))
+    alone, together = (case.parameters.like() for _ in range(2))
+    slopes = {**case.slopes, "hidden": np.full((STEPS, BATCH, 8), 0.5, dtype)}
+    case.network.backward(case.parameters, case.inputs, {name: slopes[name] for name in want}, alone)
+    case.network.backward(case.parameters, case.inputs, case.slopes, case.parameters.like())
+    passes = case.network.passes((place,), case.inputs.shape, frozenset(want))
+    passes.forward(case.parameters, case.inputs)
+    for name in want:
+        assert_bits(passes.outputs[name][place], expected[name])
+        passes.slopes[name][place] = slopes[name]
+    passes.backward(case.parameters, together)
+    assert_bits(together.flat, alone.flat)
 
 
 @too_slow_without_jit

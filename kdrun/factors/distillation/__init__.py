@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from kdrun.core.losses import hidden_distance
-from kdrun.factors.contract import Arrays, Batch, Context, Family, Progress, Term, TermResult
+from kdrun.core.losses import hidden_distance, hidden_distance_of_each
+from kdrun.factors.contract import Array, Arrays, Batch, Context, Family, Progress, Term, TermResult
 
 FAMILY = Family(
     name="distillation",
@@ -45,3 +45,9 @@ class HiddenDistance(Term):
         value, dhidden = np.empty(hidden.shape[1]), np.empty(hidden.shape, hidden.dtype)
         hidden_distance(hidden, teachers[0]["hidden"], value, dhidden)
         return TermResult(value, {"hidden": dhidden})
+
+    def evaluate_each(
+        self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, weight: float, value: Array, slopes: Arrays
+    ) -> None:
+        """The same for students side by side."""
+        hidden_distance_of_each(student["hidden"], teachers[0]["hidden"], weight, value, slopes["hidden"])
