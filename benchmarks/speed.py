@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 WIDTHS = (16, 32)
 STUDENT_EPOCHS, TEACHER_EPOCHS = 1500, 2000
 REPLICATES = 16
+KDRUN = f"kdrun ×{REPLICATES}"
 FIRST_TOLERANCE, LATER_TOLERANCE = 1e-5, 1e-3
 BUSY_LOAD, SHARED_CORE = 0.5, 0.95
 # What the whole study is to take, on a machine where the student runs of both widths take JAX so long.
@@ -136,13 +137,14 @@ class Bench:
 
 @dataclass
 class Entry:
-    """A row of the tables: whom to ask, and with what arguments."""
+    """A row of the tables, with `student_alone` of the first: whom to ask, and with what arguments."""
 
     name: str
     contestant: Contestant | None
     arguments: Reply = field(default_factory=dict)
     missing: str = ""
     whole_study: bool = False
+    student_alone: bool = False
     compilation: dict[int, float] = field(default_factory=dict)
     study_compilation: float = 0.0
 
@@ -246,8 +248,9 @@ def prepared(bench: Bench) -> list[Entry]:
     say("kdrun: one replicate, untimed")
     kdrun = bench.start("kdrun_study")
     trainings = kdrun.ask("start", place=bench.start_file, replicates=REPLICATES)["trainings"]
-    entry = Entry("kdrun", kdrun, {"replicates": REPLICATES}, whole_study=True)
-    return [entry, prepared_jax(bench, trainings), *prepared_torch(bench, trainings)]
+    together = Entry(KDRUN, kdrun, {"replicates": REPLICATES, "in_step": True}, whole_study=True)
+    alone = Entry("kdrun ×1", kdrun, {"replicates": REPLICATES, "in_step": False}, student_alone=True)
+    return [together, alone, prepared_jax(bench, trainings), *prepared_torch(bench, trainings)]
 
 
 def prepared_jax(bench: Bench, trainings: list[Reply]) -> Entry:
@@ -375,8 +378,8 @@ def student_table(entries: list[Entry], timings: Timings, effort: Effort) -> Tab
     ]
     jax = "in full" if effort.jax_epochs == STUDENT_EPOCHS else f"over {effort.jax_epochs} epochs, scaled"
     notes = (
-        f"×{REPLICATES}: so many students at once, the seconds of all over {REPLICATES};",
-        "kdrun trains as many, one after another.",
+        f"×{REPLICATES}: so many students at once, each of another replicate; the seconds of all over {REPLICATES}.",
+        "kdrun has them in step as in a study whose replicates have one such run; ×1: one after another.",
         f"JAX (jit, scan over epochs and steps, vmap over students) is timed {jax};",
         f"PyTorch (fused Adam) over {effort.torch_epochs} epochs, scaled. torch.compile compiles the recurrence, five",
         "steps a graph. Compilation is not in the seconds.",
@@ -390,7 +393,7 @@ def student_cells(entry: Entry, hidden: int, timings: Timings) -> list[str]:
     if entry.missing:
         return [entry.missing, "", ""]
     compilation = f"{entry.compilation[hidden]:.1f} s" if hidden in entry.compilation else ""
-    ratio = timings.ratio(entry.name, str(hidden), "kdrun")
+    ratio = timings.ratio(entry.name, str(hidden), KDRUN)
     return [spread(timings.of(entry.name, str(hidden))), f"{statistics.median(ratio):.1f}×", compilation]
 
 
@@ -402,7 +405,7 @@ def study_table(entries: list[Entry], timings: Timings, effort: Effort) -> Table
         "Estimated: the epochs of the 10 trainings at the pace of the student run of their width.",
         *wanted_note(timings),
     )
-    rows = [[entry.name, *study_cells(entry, timings)] for entry in entries]
+    rows = [[entry.name, *study_cells(entry, timings)] for entry in entries if not entry.student_alone]
     return Table("One replicate of the sine study, warm, one core", ["", "seconds", "over kdrun"], rows, notes)
 
 
@@ -414,7 +417,7 @@ def wanted_note(timings: Timings) -> tuple[str, ...]:
     if not jax:
         return ()
     wanted = [WANTED_SECONDS * seconds / sum(WANTED_WHERE) for seconds in jax]
-    over = [study / bound for study, bound in zip(timings.of("kdrun", "study"), wanted, strict=True)]
+    over = [study / bound for study, bound in zip(timings.of(KDRUN, "study"), wanted, strict=True)]
     where = " and ".join(f"{seconds:g} s" for seconds in WANTED_WHERE)
     return (
         f"Wanted of kdrun: {WANTED_SECONDS} s where JAX takes {where} for a student run of each width, which scaled",
@@ -434,7 +437,7 @@ def study_cells(entry: Entry, timings: Timings) -> list[str]:
         return [entry.missing, ""]
     if not entry.whole_study:
         return estimated_study(entry, timings)
-    ratio = statistics.median(timings.ratio(entry.name, "study", "kdrun"))
+    ratio = statistics.median(timings.ratio(entry.name, "study", KDRUN))
     return [spread(timings.of(entry.name, "study")), f"{ratio:.1f}×"]
 
 
@@ -442,7 +445,7 @@ def estimated_study(entry: Entry, timings: Timings) -> list[str]:
     """What the pace of the student runs gives for a teacher and four students of each width."""
     students = sum(statistics.median(timings.of(entry.name, str(hidden))) for hidden in WIDTHS)
     estimate = students * (4 + TEACHER_EPOCHS / STUDENT_EPOCHS)
-    ratio = estimate / statistics.median(timings.of("kdrun", "study"))
+    ratio = estimate / statistics.median(timings.of(KDRUN, "study"))
     return [f"estimated {estimate:.0f}", f"{ratio:.0f}×"]
 
 
@@ -467,7 +470,7 @@ def roofline_table(rooflines: list[Reply], timings: Timings) -> Table:
     }
     flop = rooflines[0]["epoch_flop"]
     rates["whole student run"] = {
-        hidden: [flop[str(hidden)] * STUDENT_EPOCHS / seconds / 1e9 for seconds in timings.of("kdrun", str(hidden))]
+        hidden: [flop[str(hidden)] * STUDENT_EPOCHS / seconds / 1e9 for seconds in timings.of(KDRUN, str(hidden))]
         for hidden in WIDTHS
     }
     rows = [

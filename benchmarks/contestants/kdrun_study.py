@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import roofline
 from contestants.protocol import Reply, serve, timed
 
 from kdrun.core.random import Stream
-from kdrun.engine.run import Finished, Job, execute, execute_all
+from kdrun.engine.run import Finished, Job, execute_all, execute_each
 from kdrun.records import Outcome, Run
 from kdrun.study.load import load_study
 from kdrun.study.plan import plan
@@ -31,15 +32,18 @@ class Study:
 
     def carry_out(self) -> None:
         """Every run once, each after those that it needs: what can start together is handed over together."""
-        held: dict[str, Finished] = {}
-        while ready := [run for run in self.runs if run.run_id not in held and all(need in held for need in run.needs)]:
-            jobs = [Job(run, tuple(held[need] for need in run.needs)) for run in ready]
-            held |= {run.run_id: finished(run, outcome) for run, outcome in zip(ready, execute_all(jobs), strict=True)}
-        self.held = held
+        self.held = {}
+        while ready := [run for run in self.runs if run.run_id not in self.held and self.may_start(run)]:
+            self.held |= self.do(ready, execute_all)
 
-    def execute(self, run: Run) -> Finished:
-        """One run by itself."""
-        return finished(run, execute(run, tuple(self.held[need] for need in run.needs)))
+    def may_start(self, run: Run) -> bool:
+        """Whether everything that a run needs is done."""
+        return all(need in self.held for need in run.needs)
+
+    def do(self, runs: Sequence[Run], execute: Callable[[Sequence[Job]], Iterable[Outcome]]) -> dict[str, Finished]:
+        """Some runs, by their names."""
+        jobs = [Job(run, tuple(self.held[need] for need in run.needs)) for run in runs]
+        return {run.run_id: finished(run, outcome) for run, outcome in zip(runs, execute(jobs), strict=True)}
 
     def student(self, hidden: int) -> Run:
         """The run that contestants are compared on: straight-through estimator, no distillation."""
@@ -120,10 +124,15 @@ def phases(run: Run, role: str, replicate: int) -> Any:
     return [stream.uniform(epoch, shape, 0.0, TWO_PI, DTYPE) for epoch in range(run.spec[role]["epochs"])]
 
 
-def time_student(hidden: int, replicates: int) -> Reply:
-    """Wall time of one student run, of so many one after another: the first one waits for memory that was idle."""
-    run = study.student(hidden)
-    return timed(lambda: [study.execute(run) for _ in range(replicates)], 1.0 / replicates)
+def time_student(hidden: int, replicates: int, in_step: bool) -> Reply:
+    """Wall time of one student run of so many replicates, each with data of its own: in step, or one by one.
+
+    All of them learn from the first replicate's teacher, from whose weights every contestant's students start.
+    """
+    first = study.student(hidden)
+    runs = [replace(first, run_id=f"{first.run_id}-{one}", replicate=one) for one in range(1, replicates + 1)]
+    do = execute_all if in_step else execute_each
+    return timed(lambda: study.do(runs, do), 1.0 / replicates)
 
 
 def time_study() -> Reply:
