@@ -42,19 +42,21 @@ def block_rows(batch: int) -> int:
 
 
 @shared
-def space_shapes(steps, batch, inputs, units, outputs, block):
-    """Shapes of the matrices that the passes over T steps of B sequences work in, in their order in one flat array.
+def space_shapes(kept, batch, inputs, units, outputs, block):
+    """Shapes of the matrices that the passes over B sequences work in, in their order in one flat array.
+
+    Of T steps `kept` are: all T where a backward pass follows, or 1, and rows are used again and again.
 
     Packed weights, as `pack_weights` has them: w_rows [P+D, 2P], b_row [1, 2P], out_rows [O, P]; and decay [1, P].
-    Kept by the forward pass: operands [(T+1)·B, S], where row t·B+b begins with u_t and S is the next multiple of
-    sixteen to P+D; gates [T·B, 2P], g_t and then c_t.
+    Kept by the forward pass: operands [(kept+1)·B, S], where row t·B+b begins with u_t and S is the next multiple of
+    sixteen to P+D; gates [kept·B, 2P], g_t and then c_t.
     For the backward pass: w_back [2P, P], carry [B, P], dgates [`block`, 2P], and gradients of the first four.
     All must be zero at first, and stay so beyond the true units.
     """
     depth = units + inputs
     packed = ((depth, 2 * units), (1, 2 * units), (outputs, units), (1, units))
-    kept = (((steps + 1) * batch, width(depth)), (steps * batch, 2 * units))
-    return packed + kept + ((2 * units, units), (batch, units), (block, 2 * units)) + packed
+    of_steps = (((kept + 1) * batch, width(depth)), (kept * batch, 2 * units))
+    return packed + of_steps + ((2 * units, units), (batch, units), (block, 2 * units)) + packed
 
 
 @inlined
@@ -197,42 +199,43 @@ def on_grid(v, grid):
 
 
 @inlined
-def _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, states, row):
+def _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, gate_row, states, row):
     """One step of a batch from its operands at row `first`: states go to `states`, and to the operands at `after`.
 
-    `row` is where the batch begins in `gates` and `states`. States are rounded where `grid` is not 0.
+    The batch begins with `gate_row` of `gates` and `row` of `states`. States are rounded where `grid` is not 0.
     """
     units = decay.shape[1]
-    even_product_from_row(operands, first, batch, w_rows, b_row, gates, row)
+    even_product_from_row(operands, first, batch, w_rows, b_row, gates, gate_row)
     for b in range(batch):
         for unit in range(0, units, LANES):
-            gate = sigmoid_base2(load(gates, (row + b, unit)))
-            candidate = tanh_base2(load(gates, (row + b, units + unit)))
+            gate = sigmoid_base2(load(gates, (gate_row + b, unit)))
+            candidate = tanh_base2(load(gates, (gate_row + b, units + unit)))
             left = load(decay, (0, unit)) * load(operands, (first + b, unit))
             state = fma(gate, candidate - left, left)
             if grid:
                 state = on_grid(state, grid)
-            store(gates, (row + b, unit), gate)
-            store(gates, (row + b, units + unit), candidate)
+            store(gates, (gate_row + b, unit), gate)
+            store(gates, (gate_row + b, units + unit), candidate)
             store(states, (row + b, unit), state)
             store(operands, (after + b, unit), state)
 
 
 @inlined
-def _run(x, w, b, tau, w_out, b_out, place, dt, grid, block, space, states, y):
+def _run(x, w, b, tau, w_out, b_out, place, dt, grid, kept, block, space, states, y):
     """`network_forward` for the student at one place: space is flat, states [T, B, P], y [T, B, O] or [0, B, O]."""
     steps, batch, inputs = x.shape
     units, outputs, hidden, rows = states.shape[2], y.shape[2], w.shape[0] - inputs, steps * batch
     w_rows, b_row, out_rows, decay, operands, gates = matrices(
-        space, space_shapes(steps, batch, inputs, units, outputs, block)
+        space, space_shapes(kept, batch, inputs, units, outputs, block)
     )[:6]
     decay_forward(tau[place * hidden : (place + 1) * hidden], dt, decay)
     pack_weights(w, b, w_out, place, hidden, w_rows, b_row, out_rows)
-    _put_inputs(x.reshape(rows, inputs), 0, rows, operands, 0, units)
-    state_rows = states.reshape(rows, units)
+    operands[:batch, :units] = 0.0
+    x_rows, state_rows = x.reshape(rows, inputs), states.reshape(rows, units)
     for t in range(steps):
-        first = t * batch
-        _step(operands, first, first + batch, batch, w_rows, b_row, decay, grid, gates, state_rows, first)
+        row, first, after = t * batch, t % (kept + 1) * batch, (t + 1) % (kept + 1) * batch
+        _put_inputs(x_rows, row, batch, operands, first, units)
+        _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, t % kept * batch, state_rows, row)
     own_b_out, y_rows = b_out[place * outputs : (place + 1) * outputs], y.reshape(y.shape[0] * batch, outputs)
     for o in range(outputs):
         for row in range(y_rows.shape[0]):
@@ -240,7 +243,7 @@ def _run(x, w, b, tau, w_out, b_out, place, dt, grid, block, space, states, y):
 
 
 @kernel
-def network_forward(x, w, b, tau, w_out, b_out, places, dt, grid, block, spaces, states, y):
+def network_forward(x, w, b, tau, w_out, b_out, places, dt, grid, kept, block, spaces, states, y):
     """Run the networks of some students over one batch of sequences, from states of zero, and read their states out.
 
     Equation
@@ -251,15 +254,16 @@ def network_forward(x, w, b, tau, w_out, b_out, places, dt, grid, block, spaces,
         those at `places`, int64 [M], are run. dt: of one step. σ(a) and tanh(a) are computed to the base 2, of a/ln 2
         and 2a/ln 2.
         grid: each h_t, which lies in (−1, 1), is rounded to a multiple of 1/grid as soon as it is there; 0: it is not.
-        spaces [M, N]: each row as `space_shapes` cuts it for that `block`; the first six matrices are overwritten.
+        spaces [M, N]: each row as `space_shapes` cuts it for these `kept` and `block`; the first six matrices are
+        overwritten.
         states [M, T, B, P]: h_t. y [M, T, B, O], or [M, 0, B, O] where no output is wanted. Both are overwritten.
-    Saved for backward
+    Saved for backward, where all steps are kept
         The first six matrices of each row of `spaces`.
     Errors
         None are checked; shapes are the caller's.
     """
     for m in range(places.size):
-        _run(x, w, b, tau, w_out, b_out, places[m], dt, grid, block, spaces[m], states[m], y[m])
+        _run(x, w, b, tau, w_out, b_out, places[m], dt, grid, kept, block, spaces[m], states[m], y[m])
 
 
 @inlined
@@ -395,8 +399,8 @@ def network_backward(dy, dhidden, tau, places, dt, block, spaces, dw, db, dtau, 
     Parameters
         dy [M, T, B, O]: gradient of the loss by every output. dhidden [M, T, B, P]: by every h_t from what reads it
         beside the readout and the next step. Either may be [1, ...], the same for all.
-        tau [S·H], places, dt, block, spaces: of the forward pass; the matrices of `spaces` behind the sixth are
-        overwritten.
+        tau [S·H], places, dt, block, spaces: of the forward pass, which kept all steps; the matrices of `spaces` behind
+        the sixth are overwritten.
         dw [D+H, S·2H], db [S·2H], dtau [S·H], dw_out [H, S·O], db_out [S·O]: overwritten at `places`.
     Source
         Derived in docs/derivations/cfc.md.
@@ -416,7 +420,7 @@ def _squared_error_up_to(bound, x, target, w_rows, b_row, decay, out_rows, b_out
     for t in range(steps):
         first = t % 2 * batch
         _put_inputs(rows, t * batch, batch, operands, first, units)
-        _step(operands, first, batch - first, batch, w_rows, b_row, decay, grid, gates, states, 0)
+        _step(operands, first, batch - first, batch, w_rows, b_row, decay, grid, gates, 0, states, 0)
         for b in range(batch):
             for o in range(b_out.size):
                 error = np.float64(_output(states, b, out_rows, b_out, o)) - np.float64(target[t, b, o])

@@ -45,14 +45,15 @@ class Cfc(ModelSpec):
 class _Space:
     """What the passes of some students over one sequence length and batch size write to, all zero at first.
 
+    `kept` steps are there for a backward pass: all of them, or 1 where none will follow.
     `flat` [M, N] is the kernels' own (see core/cfc.py); `packed` are the weights, biases, readout and decay of the
     first student in it. Outputs and their gradients are [M, T, B, ...], those of `no_…` the same for all students.
     """
 
-    def __init__(self, network: CfcNetwork, steps: int, batch: int, students: int) -> None:
+    def __init__(self, network: CfcNetwork, steps: int, batch: int, kept: int, students: int) -> None:
         units, outputs, dtype = network.units, network.readout.width, network.dtype
-        self.block = block_rows(batch)
-        shapes = space_shapes(steps, batch, network.inputs, units, outputs, self.block)
+        self.kept, self.block = kept, block_rows(batch)
+        shapes = space_shapes(kept, batch, network.inputs, units, outputs, self.block)
         self.flat = zeros((students, size_of(shapes)), dtype)
         self.packed = cut(self.flat[0], shapes[:4])
         self.y, self.dy = (zeros((students, steps, batch, outputs), dtype) for _ in range(2))
@@ -88,20 +89,18 @@ class CfcNetwork(Network):
         self.inputs, self.hidden, self.step_time, self.dtype = inputs, hidden, step_time, np.dtype(dtype)
         self.units = width(hidden)
         self._is_padded = hidden != self.units
-        self._spaces: dict[tuple[tuple[int, ...], int], _Space] = {}
+        self._spaces: dict[tuple[tuple[int, ...], int, int], _Space] = {}
 
-    def _space(self, shape: tuple[int, ...], students: int = 1) -> _Space:
+    def _space(self, shape: tuple[int, ...], kept: int, students: int = 1) -> _Space:
         """Working space for inputs of a shape."""
-        space = self._spaces.get((shape, students))
-        if space is None:
-            space = self._spaces[shape, students] = _Space(self, shape[0], shape[1], students)
-        return space
+        key = shape, kept, students
+        return self._spaces.get(key) or self._spaces.setdefault(key, _Space(self, shape[0], shape[1], kept, students))
 
     def run(self, weights: Arrays, inputs: Array, places: Array, space: _Space, y: Array) -> None:
         """The forward pass of the students at some places."""
         network_forward(
             inputs, weights["w"], weights["b"], weights["tau"], weights["w_out"], weights["b_out"], places,
-            self.step_time, self.grid, space.block, space.flat, space.hidden, y,
+            self.step_time, self.grid, space.kept, space.block, space.flat, space.hidden, y,
         )  # fmt: skip
 
     def run_back(
@@ -115,7 +114,13 @@ class CfcNetwork(Network):
 
     def forward(self, weights: Arrays, inputs: Array, want: frozenset[str], place: int = 0) -> Arrays:
         """Run the network; its outputs are read out of the states where they are wanted."""
-        space = self._space(inputs.shape)
+        return self._outputs(weights, inputs, want, place, self._space(inputs.shape, len(inputs)))
+
+    def run_only(self, weights: Arrays, inputs: Array, want: frozenset[str]) -> Arrays:
+        """The same, without what a backward pass would read: what a step leaves is in a cache at the next."""
+        return self._outputs(weights, inputs, want, 0, self._space(inputs.shape, 1))
+
+    def _outputs(self, weights: Arrays, inputs: Array, want: frozenset[str], place: int, space: _Space) -> Arrays:
         y = space.no_y if want.isdisjoint(self.readout.names) else space.y
         self.run(weights, inputs, _alone(place), space, y)
         outputs = self.readout.split(space.y[0], want)
@@ -126,7 +131,7 @@ class CfcNetwork(Network):
 
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays, place: int = 0) -> None:
         """Backpropagation through time."""
-        space = self._space(inputs.shape)
+        space = self._space(inputs.shape, len(inputs))
         dy, dhidden = self.readout.join(d_outputs, space.dy[0]), d_outputs.get("hidden")
         if dhidden is not None and self._is_padded:
             space.dhidden[0, :, :, : self.hidden], dhidden = dhidden, space.dhidden[0]
@@ -139,16 +144,16 @@ class CfcNetwork(Network):
 
     def passes(self, places: Sequence[int], shape: tuple[int, ...], want: frozenset[str]) -> Passes:
         """Passes of several students, one after another in each kernel."""
-        return _CfcPasses(self, places, self._space(shape, len(places)), want)
+        return _CfcPasses(self, places, self._space(shape, shape[0], len(places)), want)
 
     def most_at_once(self, shape: tuple[int, ...]) -> int:
         """As many as find what they have written in a forward pass still in a cache in the backward pass."""
-        return max(1, CACHE_BYTES // self._space(shape).nbytes)
+        return max(1, CACHE_BYTES // self._space(shape, shape[0]).nbytes)
 
     def packed(self, weights: Arrays, inputs: Array) -> tuple[Array, ...]:
         """Copies of weights, biases, readout and decay as the kernels have them."""
         self.forward(weights, inputs, frozenset())
-        return tuple(array.copy() for array in self._space(inputs.shape).packed)
+        return tuple(array.copy() for array in self._space(inputs.shape, len(inputs)).packed)
 
     def pricing(self, weights: Arrays, inputs: Array, target: Array) -> Pricing:
         """A copy of the network in the kernels' layout, in which one weight at a time is another."""

@@ -90,6 +90,10 @@ class Network(ABC):
     def forward(self, weights: Arrays, inputs: Array, want: frozenset[str], place: int = 0) -> Arrays:
         """Outputs by name, at least those in `want`."""
 
+    def run_only(self, weights: Arrays, inputs: Array, want: frozenset[str]) -> Arrays:
+        """`forward` where no `backward` will follow."""
+        return self.forward(weights, inputs, want)
+
     @abstractmethod
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays, place: int = 0) -> None:
         """Write the gradient of every parameter, from those of the outputs of the last `forward`."""

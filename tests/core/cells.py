@@ -94,7 +94,7 @@ class KernelCell:
         """Outputs [T, B, O] and the hidden states [T, B, H] of the true units."""
         network_forward(
             x, *(self.weights[name] for name in ("w", "b", "tau", "w_out", "b_out")), FIRST, DT, 0,
-            self.block, self.spaces, self.hidden, self.y,
+            self.sizes.steps, self.block, self.spaces, self.hidden, self.y,
         )  # fmt: skip
         return self.y[0].copy(), self.hidden[0, :, :, : self.sizes.hidden].copy()
 

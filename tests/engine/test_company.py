@@ -562,7 +562,7 @@ class Counting:
 
 
 class Echo:
-    def forward(self, weights, inputs, want):
+    def run_only(self, weights, inputs, want):
         return {"prediction": inputs.copy()}
 
 

@@ -201,6 +201,19 @@ def test_what_is_wanted_does_not_depend_on_what_else_is(cell, dtype):
 
 
 @every_cell
+def test_a_network_that_is_only_run_says_the_same(cell, dtype):
+    """Again and again, and it leaves alone what a forward pass keeps for the backward pass."""
+    case = Case(cell, dtype)
+    outputs, gradients = case.forward(), case.backward()
+    case.forward()
+    for _ in range(2):
+        found = case.network.run_only(case.parameters, case.inputs, frozenset(case.network.outputs))
+        for name, array in outputs.items():
+            assert_bits(found[name], array)
+    assert_bits(case.backward().flat, gradients.flat)
+
+
+@every_cell
 def test_two_networks_share_nothing(cell, dtype):
     """A second network's passes do not touch what the first returned."""
     first, second = Case(cell, dtype), Case(cell, dtype)
