@@ -102,25 +102,26 @@ def masked_squared_error_of_each(prediction, target, mask, weight, value, dpredi
 
 
 @kernel
-def hidden_distance(hidden, reference, value, dhidden):
+def hidden_distance(hidden, reference, weight, value, dhidden):
     """Half the mean squared distance of hidden states, averaged over time.
 
     Equation
         value[b] = (1/T) Σ_t (1/2H) Σ_i (hidden[t, b, i] − reference[t, b, i])²
-        dhidden = (hidden − reference)/(H·T·B), the gradient of the mean of `value` over b
+        dhidden = weight·((hidden − reference)/(H·T·B)), which is the gradient of the mean of `value` over b, weighted
         The sum of a sample runs over t, then i, in 16 partial sums of the dtype and one fixed tree.
     Parameters
-        hidden, reference [T, B, H]. value [B], float64, overwritten. dhidden [T, B, H], overwritten.
+        hidden, reference [T, B, H]. weight: number, rounded to their dtype. value [B], float64, overwritten.
+        dhidden [T, B, H], overwritten.
     """
     steps, batch, units = hidden.shape
-    share = splat_like(1.0 / (units * steps * batch), hidden)
+    share, factor = splat_like(1.0 / (units * steps * batch), hidden), splat_like(weight, hidden)
     for b in range(batch):
         total = splat_like(0.0, hidden)
         for t in range(steps):
             for i in range(0, units, LANES):
                 count = min(LANES, units - i)
                 distance = load_part(hidden, (t, b, i), count) - load_part(reference, (t, b, i), count)
-                store_part(dhidden, (t, b, i), distance * share, count)
+                store_part(dhidden, (t, b, i), distance * share * factor, count)
                 total = fma(distance, distance, total)
         value[b] = np.float64(sum_lanes(total)) * (0.5 / (units * steps))
 
@@ -129,8 +130,7 @@ def hidden_distance(hidden, reference, value, dhidden):
 def hidden_distance_of_each(hidden, reference, weight, value, dhidden):
     """`hidden_distance` of hidden [M, T, B, H]; value [M, B] and dhidden [M, T, B, H] are overwritten."""
     for m in range(hidden.shape[0]):
-        hidden_distance(hidden[m], reference, value[m], dhidden[m])
-        _weigh(dhidden[m], weight)
+        hidden_distance(hidden[m], reference, weight, value[m], dhidden[m])
 
 
 @inlined

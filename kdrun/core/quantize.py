@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kdrun.core.elementary import nearest_integer
 from kdrun.core.jit import inlined, kernel
-from kdrun.core.vector import LANES, absolute, copy_sign, fma, load_part, select, splat_like, store_part
+from kdrun.core.vector import LANES, absolute, copy_sign, fma, load_part, select, splat_like, store_part, sum_lanes
 
 SCALE_FLOOR = 1e-6
 
@@ -244,13 +244,16 @@ def count_flips(codes, before, layout, flips):
         codes, before: flat, laid out as core/clipping.py says; the second is overwritten. layout int64 [M, 3].
         flips: float64 [S], overwritten.
     """
-    students = flips.size
+    students, zero, one = flips.size, splat_like(0.0, codes), splat_like(1.0, codes)
     for student in range(students):
-        flips[student] = 0.0
+        total = zero
         for m in range(layout.shape[0]):
             start, rows, columns = layout[m, 0], layout[m, 1], layout[m, 2]
             for row in range(rows):
                 first = start + (row * students + student) * columns
-                for i in range(first, first + columns):
-                    flips[student] += codes[i] != before[i]
-                    before[i] = codes[i]
+                for i in range(first, first + columns, LANES):
+                    count = min(LANES, first + columns - i)
+                    code, last = load_part(codes, i, count), load_part(before, i, count)
+                    total = total + select(code < last, one, select(code > last, one, zero))
+                    store_part(before, i, code, count)
+        flips[student] = sum_lanes(total)

@@ -11,11 +11,15 @@ from kdrun.core.finite_differences import gradient_of
 from kdrun.core.losses import (
     add_scaled,
     hidden_distance,
+    hidden_distance_of_each,
     masked_squared_error,
+    masked_squared_error_of_each,
     mean_of,
+    mean_of_each,
     scale_inplace,
     scale_samples_inplace,
     squared_error,
+    squared_error_of_each,
 )
 from tests.core.comparing import assert_bits, assert_gradient, unchanged
 from tests.naive import losses as naive
@@ -43,7 +47,7 @@ def run(name, prediction, target, mask):
     elif name == "masked_squared_error":
         masked_squared_error(prediction, target, mask, value, gradient)
     else:
-        hidden_distance(prediction, target, value, gradient)
+        hidden_distance(prediction, target, 1.0, value, gradient)
     return value, gradient
 
 
@@ -105,6 +109,30 @@ def test_gradients_are_those_of_finite_differences(name, shape):
     _, got = run(name, prediction, target, mask)
     expected = gradient_of(lambda: mean_of(run(name, prediction, target, mask)[0]), prediction, 1e-2)
     assert_gradient(got, expected, 1e-9)
+
+
+@losses
+@shapes
+@pytest.mark.parametrize("weight", [1.0, 0.3, 0.0])
+def test_losses_of_several_students_are_those_of_each(name, shape, weight, dtype):
+    """Bit for bit; gradients come multiplied by the weight."""
+    of_each = {
+        "squared_error": squared_error_of_each,
+        "masked_squared_error": lambda p, t, *rest: masked_squared_error_of_each(p, t, mask, *rest),
+        "hidden_distance": hidden_distance_of_each,
+    }
+    first, target, mask = problem(shape, dtype)
+    predictions = np.stack([first, problem(shape, dtype, seed=12)[0]])
+    values, gradients = np.full((2, shape[1]), np.nan), np.full_like(predictions, np.nan)
+    of_each[name](predictions, target, weight, values, gradients)
+    means = np.empty(2)
+    mean_of_each(values, means)
+    for student, prediction in enumerate(predictions):
+        value, gradient = run(name, prediction, target, mask)
+        scale_inplace(gradient.reshape(-1), weight)
+        assert_bits(values[student], value)
+        assert_bits(gradients[student], gradient)
+        assert means[student] == mean_of(value)
 
 
 @losses

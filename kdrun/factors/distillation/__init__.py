@@ -43,7 +43,7 @@ class HiddenDistance(Term):
         """Distance from the first teacher's states on the same inputs."""
         hidden = student["hidden"]
         value, dhidden = np.empty(hidden.shape[1]), np.empty(hidden.shape, hidden.dtype)
-        hidden_distance(hidden, teachers[0]["hidden"], value, dhidden)
+        hidden_distance(hidden, teachers[0]["hidden"], 1.0, value, dhidden)
         return TermResult(value, {"hidden": dhidden})
 
     def evaluate_each(

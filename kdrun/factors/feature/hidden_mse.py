@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from kdrun.core.losses import hidden_distance, scale_inplace
+from kdrun.core.losses import hidden_distance
 from kdrun.factors.contract import Arrays, Batch, Context, Progress, Term, TermResult
 
 
@@ -33,6 +33,5 @@ class HiddenMse(Term):
         samples, units = hidden.shape[-2:]
         value, dhidden = np.empty(samples), np.empty_like(hidden)
         over_time = (-1, samples, units)
-        hidden_distance(hidden.reshape(over_time), reference.reshape(over_time), value, dhidden.reshape(over_time))
-        scale_inplace(dhidden.reshape(-1), 2.0)
+        hidden_distance(hidden.reshape(over_time), reference.reshape(over_time), 2.0, value, dhidden.reshape(over_time))
         return TermResult(2.0 * value, {"hidden": dhidden})
