@@ -220,28 +220,6 @@ def _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, gate
             store(operands, (after + b, unit), state)
 
 
-@inlined
-def _run(x, w, b, tau, w_out, b_out, place, dt, grid, kept, block, space, states, y):
-    """`network_forward` for the student at one place: space is flat, states [T, B, P], y [T, B, O] or [0, B, O]."""
-    steps, batch, inputs = x.shape
-    units, outputs, hidden, rows = states.shape[2], y.shape[2], w.shape[0] - inputs, steps * batch
-    w_rows, b_row, out_rows, decay, operands, gates = matrices(
-        space, space_shapes(kept, batch, inputs, units, outputs, block)
-    )[:6]
-    decay_forward(tau[place * hidden : (place + 1) * hidden], dt, decay)
-    pack_weights(w, b, w_out, place, hidden, w_rows, b_row, out_rows)
-    operands[:batch, :units] = 0.0
-    x_rows, state_rows = x.reshape(rows, inputs), states.reshape(rows, units)
-    for t in range(steps):
-        row, first, after = t * batch, t % (kept + 1) * batch, (t + 1) % (kept + 1) * batch
-        _put_inputs(x_rows, row, batch, operands, first, units)
-        _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, t % kept * batch, state_rows, row)
-    own_b_out, y_rows = b_out[place * outputs : (place + 1) * outputs], y.reshape(y.shape[0] * batch, outputs)
-    for o in range(outputs):
-        for row in range(y_rows.shape[0]):
-            y_rows[row, o] = _output(state_rows, row, out_rows, own_b_out, o)
-
-
 @kernel
 def network_forward(x, w, b, tau, w_out, b_out, places, dt, grid, kept, block, spaces, states, y):
     """Run the networks of some students over one batch of sequences, from states of zero, and read their states out.
@@ -262,8 +240,26 @@ def network_forward(x, w, b, tau, w_out, b_out, places, dt, grid, kept, block, s
     Errors
         None are checked; shapes are the caller's.
     """
+    steps, batch, inputs = x.shape
+    units, outputs, hidden, rows = states.shape[3], y.shape[3], w.shape[0] - inputs, steps * batch
+    x_rows, y_rows = x.reshape(rows, inputs), y.reshape(places.size, y.shape[1] * batch, outputs)
+    state_rows = states.reshape(places.size, rows, units)
     for m in range(places.size):
-        _run(x, w, b, tau, w_out, b_out, places[m], dt, grid, kept, block, spaces[m], states[m], y[m])
+        w_rows, b_row, out_rows, decay, operands, gates = matrices(
+            spaces[m], space_shapes(kept, batch, inputs, units, outputs, block)
+        )[:6]
+        first_unit, first_output = places[m] * hidden, places[m] * outputs
+        decay_forward(tau[first_unit : first_unit + hidden], dt, decay)
+        pack_weights(w, b, w_out, places[m], hidden, w_rows, b_row, out_rows)
+        operands[:batch, :units] = 0.0
+        own_states, own_y, own_b_out = state_rows[m], y_rows[m], b_out[first_output : first_output + outputs]
+        for t in range(steps):
+            row, first, after = t * batch, t % (kept + 1) * batch, (t + 1) % (kept + 1) * batch
+            _put_inputs(x_rows, row, batch, operands, first, units)
+            _step(operands, first, after, batch, w_rows, b_row, decay, grid, gates, t % kept * batch, own_states, row)
+        for o in range(outputs):
+            for row in range(own_y.shape[0]):
+                own_y[row, o] = _output(own_states, row, out_rows, own_b_out, o)
 
 
 @inlined
@@ -351,38 +347,6 @@ def _drop_tiny(carry):
             store(carry, (row, unit), without_tiny(load(carry, (row, unit))))
 
 
-@inlined
-def _run_back(dy, dhidden, tau, place, dt, block, space, dw, db, dtau, dw_out, db_out):
-    """`network_backward` for the student at one place: dy [T, B, O], dhidden [T, B, P], space is flat."""
-    steps, batch, outputs = dy.shape
-    units, hidden, end = dhidden.shape[2], dw_out.shape[0], steps * batch
-    (
-        w_rows, _, out_rows, decay, operands, gates, w_back, carry, dgates, dw_rows, db_row, dout_rows, ddecay,
-    ) = matrices(space, space_shapes(steps, batch, dw.shape[0] - hidden, units, outputs, block))  # fmt: skip
-    transpose_weights(w_rows, w_back)
-    first_unit = place * hidden
-    own_tau, own_dtau = tau[first_unit : first_unit + hidden], dtau[first_unit : first_unit + hidden]
-    dy_rows, dhidden_rows = dy.reshape(end, outputs), dhidden.reshape(end, units)
-    _readout_gradients(dy_rows, operands, batch, dout_rows, db_out[place * outputs : (place + 1) * outputs])
-    carry[:], dw_rows[:], db_row[:], ddecay[:] = 0.0, 0.0, 0.0, 0.0
-    while end:
-        rows = min(block, end)
-        start = end - rows
-        for first in range(end - batch, start - 1, -batch):
-            for unit in range(0, units, LANES):
-                _step_gradients(
-                    dy_rows, out_rows, dhidden_rows, decay, operands, gates, carry, dgates, db_row, ddecay,
-                    first, first - start, unit,
-                )  # fmt: skip
-            if first:
-                product_from_rows(dgates, first - start, batch, w_back, carry, carry, 0)
-        add_even_outer_product(operands, start, dgates, rows, dw_rows)
-        _drop_tiny(carry)
-        end = start
-    decay_backward(own_tau, dt, decay, ddecay, own_dtau)
-    unpack_gradients(dw_rows, db_row, dout_rows, place, hidden, dw, db, dw_out)
-
-
 @kernel
 def network_backward(dy, dhidden, tau, places, dt, block, spaces, dw, db, dtau, dw_out, db_out):
     """Gradients through time of the forward pass of some students.
@@ -405,9 +369,35 @@ def network_backward(dy, dhidden, tau, places, dt, block, spaces, dw, db, dtau, 
     Source
         Derived in docs/derivations/cfc.md.
     """
+    steps, batch, outputs = dy.shape[1:]
+    units, hidden, rows = dhidden.shape[3], dw_out.shape[0], steps * batch
+    dy_rows, dhidden_rows = dy.reshape(dy.shape[0], rows, outputs), dhidden.reshape(dhidden.shape[0], rows, units)
     for m in range(places.size):
-        own_dy, own_dhidden = dy[min(m, dy.shape[0] - 1)], dhidden[min(m, dhidden.shape[0] - 1)]
-        _run_back(own_dy, own_dhidden, tau, places[m], dt, block, spaces[m], dw, db, dtau, dw_out, db_out)
+        (
+            w_rows, _, out_rows, decay, operands, gates, w_back, carry, dgates, dw_rows, db_row, dout_rows, ddecay,
+        ) = matrices(spaces[m], space_shapes(steps, batch, dw.shape[0] - hidden, units, outputs, block))  # fmt: skip
+        first_unit, first_output = places[m] * hidden, places[m] * outputs
+        own_tau, own_dtau = tau[first_unit : first_unit + hidden], dtau[first_unit : first_unit + hidden]
+        own_dy, own_dhidden = dy_rows[min(m, dy.shape[0] - 1)], dhidden_rows[min(m, dhidden.shape[0] - 1)]
+        transpose_weights(w_rows, w_back)
+        _readout_gradients(own_dy, operands, batch, dout_rows, db_out[first_output : first_output + outputs])
+        carry[:], dw_rows[:], db_row[:], ddecay[:] = 0.0, 0.0, 0.0, 0.0
+        end = rows
+        while end:
+            start = max(0, end - block)
+            for first in range(end - batch, start - 1, -batch):
+                for unit in range(0, units, LANES):
+                    _step_gradients(
+                        own_dy, out_rows, own_dhidden, decay, operands, gates, carry, dgates, db_row, ddecay,
+                        first, first - start, unit,
+                    )  # fmt: skip
+                if first:
+                    product_from_rows(dgates, first - start, batch, w_back, carry, carry, 0)
+            add_even_outer_product(operands, start, dgates, end - start, dw_rows)
+            _drop_tiny(carry)
+            end = start
+        decay_backward(own_tau, dt, decay, ddecay, own_dtau)
+        unpack_gradients(dw_rows, db_row, dout_rows, places[m], hidden, dw, db, dw_out)
 
 
 @inlined
