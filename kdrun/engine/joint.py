@@ -21,7 +21,7 @@ def may_be_joint(objective: Objective) -> bool:
     """Whether a student's loss needs no more than its outputs, those of teachers, and its batch."""
     recipe = objective.recipe
     others = (recipe.weighting, recipe.credit, recipe.curriculum, recipe.gate)
-    if any(slot is not None for slot in others) or recipe.hyper or recipe.penalties:
+    if any(slot is not None for slot in others) or recipe.penalties:
         return False
     terms = objective.terms.values()
     outputs = [name for term in terms for name in term.want]
@@ -32,9 +32,7 @@ def may_be_joint(objective: Objective) -> bool:
 def evaluate_as_in_training(objective: Objective, batch: Batch, progress: Progress) -> None:
     """Fill the gradients of an objective in the way in which a run alone has them filled."""
     if may_be_joint(objective):
-        joint = JointLoss(objective)
-        joint.join(objective.place)
-        joint.evaluate(batch, progress)
+        JointLoss.of(objective).evaluate(batch, progress)
     else:
         objective.evaluate(batch, progress)
 
@@ -63,13 +61,12 @@ class _Few:
         return cls(places, passes, values, means, values.reshape(-1, samples), means.reshape(-1))
 
     def losses(self, weights: Sequence[float]) -> dict[int, Losses]:
-        """Σ weight·mean of the terms that count, and the mean of the task's own, by place."""
+        """Σ weight·mean of the terms, and the mean of the task's own, by place."""
         means, found = self.means.tolist(), {}
         for student, place in enumerate(self.places):
             value = weights[0] * means[0][student]
             for number in range(1, len(weights)):
-                if weights[number]:
-                    value += weights[number] * means[number][student]
+                value += weights[number] * means[number][student]
             found[place] = Losses(value, means[0][student])
         return found
 
@@ -82,6 +79,13 @@ class JointLoss:
         self._places: list[int] = []
         self._students: dict[tuple[int, ...], list[_Few]] = {}
         self._losses: dict[int, Losses] = {}
+
+    @classmethod
+    def of(cls, objective: Objective) -> JointLoss:
+        """That of one student."""
+        joint = cls(objective)
+        joint.join(objective.place)
+        return joint
 
     def is_that_of(self, objective: Objective) -> bool:
         """Whether another student of the cohort, with the same batches and teachers, has this loss."""

@@ -388,6 +388,15 @@ def test_replicates_of_networks_of_one_kind_train_in_step(jobs, monkeypatch):
     assert [*asked.values()] == [epochs, epochs]
 
 
+def test_replicates_that_have_a_teacher_in_common_see_batches_of_their_own(jobs):
+    """As in the benchmark: nothing but the data tells them apart."""
+    copies = [Job(replace(jobs[0].run, run_id=str(one), replicate=one), jobs[0].needed) for one in range(1, 5)]
+    assert len(next(companies([job.run for job in copies]))) == 4
+    alone = rows(list(execute_each(copies)))
+    assert rows(list(execute_all(copies))) == alone
+    assert len({responses for row, _ in alone for responses in [str(row)]}) == 4
+
+
 def test_a_run_with_fewer_steps_ends_before_the_others():
     jobs = students_and_their_teachers("factors.epochs={sets: student.epochs, levels: [3, 40]}")
     outcomes = list(execute_all(jobs))

@@ -10,6 +10,7 @@ import pytest
 
 from kdrun.core.jit import JIT_DISABLED
 from kdrun.core.random import Stream
+from kdrun.engine.joint import JointLoss
 from kdrun.engine.objective import Objective, TeacherModel
 from kdrun.engine.recipe import Recipe, recipe_of
 from kdrun.engine.train import HISTORY_POINTS, Diverged, Series, Trainer
@@ -42,7 +43,8 @@ def parameters(purpose: str):
 
 @pytest.mark.parametrize("shape", [Ste(), Smoothstep(), SmoothstepUnit(), SmoothstepPlateau()], ids=lambda s: s.name)
 @pytest.mark.parametrize("distilled", [False, True])
-def test_training_follows_the_equations(shape, distilled):
+@pytest.mark.parametrize("joint", [False, True])
+def test_training_follows_the_equations(shape, distilled, joint):
     """Six epochs of a ternary student have the losses of a naive training with numeric gradients."""
     latent, taught = parameters("student"), parameters("teacher")
     techniques = {"quantizer": Ternary(), "gradient": shape, **({"distillation": Trajectory()} if distilled else {})}
@@ -61,8 +63,8 @@ def test_training_follows_the_equations(shape, distilled):
     )
     network = MODEL.build(1, {"prediction": 1}, TASK.dt, "float64")
     objective = Objective(network, latent, TASK.loss(), recipe_of(techniques), (teacher,), stream)
-    series = Series.of(EPOCHS)
-    Trainer(objective, Adam(lr=0.05, clip=0.1), Constant()).train(data, EPOCHS, series)
+    series, joint_loss = Series.of(EPOCHS), JointLoss.of(objective) if joint else None
+    Trainer(objective, Adam(lr=0.05, clip=0.1), Constant(), joint_loss).train(data, EPOCHS, series)
     got = [value for _, value in series.points["loss"]]
     np.testing.assert_allclose(got, expected, rtol=1e-7)
     assert abs(got[-1] - got[0]) > 1e-3
