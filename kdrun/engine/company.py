@@ -2,7 +2,8 @@
 
 Students of one replicate that learn from one teacher see the same batches, and their networks have the same sizes. Each
 takes a step in turn; what is shared changes no bit of any, only how often it is computed. Those that are quantized and
-updated alike stand side by side in a cohort.
+updated alike stand side by side in a cohort, with those of other replicates too where runs are short; those that have
+one loss evaluate it together.
 """
 
 from __future__ import annotations
@@ -170,8 +171,8 @@ class _SharedTeacher(TeacherModel):
         """Its outputs, which are not computed again where nothing else was asked meanwhile."""
         batch = self._batches[self._replicate]
         if not (inputs is self._inputs and want == self._want and batch == self._batch):
-            self._batch, self._inputs, self._want = batch, inputs, want
             self._said = dict(super().forward(inputs, want))
+            self._batch, self._inputs, self._want = batch, inputs, want
         return self._said
 
 

@@ -19,14 +19,11 @@ from kdrun.models.contract import Passes
 
 def may_be_joint(objective: Objective) -> bool:
     """Whether a student's loss needs no more than its outputs, those of teachers, and its batch."""
-    recipe = objective.recipe
-    others = (recipe.weighting, recipe.credit, recipe.curriculum, recipe.gate)
-    if any(slot is not None for slot in others) or recipe.penalties:
+    terms, recipe = objective.terms.values(), objective.recipe
+    if recipe.slots.keys() != recipe.terms.keys() or not objective.network.takes_several():
         return False
-    terms = objective.terms.values()
     outputs = [name for term in terms for name in term.want]
-    are_apart = len(outputs) == len(set(outputs))
-    return are_apart and objective.network.takes_several() and all(term.takes_several() for term in terms)
+    return all(term.takes_several() for term in terms) and len(outputs) == len(set(outputs))
 
 
 def evaluate_as_in_training(objective: Objective, batch: Batch, progress: Progress) -> None:

@@ -321,6 +321,7 @@ JOINT = {
     "no weight on the task": ("student.supervised_weight=0.0",),
     "a share of the task": ("student.supervised_weight=0.7",),
     "a grid": ("student.activations=int8",),
+    "a schedule of quantizers": ("student.quant_schedule=post_training",),
     "a mask": ("task={name: copy, symbols: 2, blanks: 3, sequences: 4}", "teacher.accept={}"),
 }
 
@@ -599,6 +600,22 @@ def test_a_teacher_is_asked_anew_for_other_inputs_and_other_outputs():
     ]
     assert [each["prediction"].item() for each in answers] == [0.0, 1.0, 0.0]
     assert teacher.forward(first, frozenset({"hidden"})) is not answers[2]
+
+
+def test_a_teacher_that_could_not_answer_is_asked_again():
+    class Failing(Echo):
+        failures = 1
+
+        def run_only(self, weights, inputs, want):
+            if self.failures:
+                self.failures -= 1
+                raise MemoryError("there is none left")
+            return super().run_only(weights, inputs, want)
+
+    teacher, inputs = Company().teacher(TEACHER, lambda: TeacherModel(Failing(), {})), np.ones(1)
+    with pytest.raises(MemoryError):
+        teacher.forward(inputs, frozenset())
+    assert teacher.forward(inputs, frozenset())["prediction"] == 1.0
 
 
 def test_networks_of_one_size_share_their_working_space(jobs, monkeypatch):

@@ -16,11 +16,13 @@ from kdrun.factors.distillation.trajectory_decaying import TrajectoryDecaying
 from kdrun.factors.feature.hidden_mse import HiddenMse
 from kdrun.factors.gate.random import Random
 from kdrun.factors.regularization.l2 import L2
+from kdrun.factors.temperature.fixed import Fixed
 from kdrun.factors.weighting.uniform import Uniform
 from kdrun.models.cfc import Cfc
 from kdrun.models.mlp import Mlp
 from kdrun.tasks.sine import Sine
 from tests.core.comparing import assert_bits
+from tests.engine.throwaway import SmallTau
 
 TASK = Sine(steps=7, sequences=3)
 STUDENTS, STEPS = 3, 4
@@ -113,6 +115,8 @@ def test_a_loss_is_that_of_another_student_where_nothing_in_it_differs():
         ({"weighting": Uniform()}, False),
         ({"regularization": L2()}, False),
         ({"gate": Random()}, False),
+        ({"projection": SmallTau()}, False),
+        ({"distillation": Now(), "temperature": Fixed()}, True),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
