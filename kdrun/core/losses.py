@@ -151,9 +151,10 @@ def mean_of(values):
 
 @kernel
 def mean_of_each(values, means):
-    """means[m] = `mean_of` values[m], float64 [M, n]; means [M], overwritten."""
-    for m in range(means.size):
-        means[m] = mean_of(values[m])
+    """means[k, m] = `mean_of` values[k, m], float64 [K, M, n]; means [K, M], overwritten."""
+    for k in range(means.shape[0]):
+        for m in range(means.shape[1]):
+            means[k, m] = mean_of(values[k, m])
 
 
 @kernel

@@ -6,6 +6,8 @@ one per column, [fan_out].
 
 from __future__ import annotations
 
+import numpy as np
+
 from kdrun.core.elementary import nearest_integer
 from kdrun.core.jit import inlined, kernel
 from kdrun.core.vector import LANES, absolute, copy_sign, fma, load_part, select, splat_like, store_part, sum_lanes
@@ -246,14 +248,14 @@ def count_flips(codes, before, layout, flips):
     """
     students, zero, one = flips.size, splat_like(0.0, codes), splat_like(1.0, codes)
     for student in range(students):
-        total = zero
+        flips[student] = 0.0
         for m in range(layout.shape[0]):
             start, rows, columns = layout[m, 0], layout[m, 1], layout[m, 2]
             for row in range(rows):
-                first = start + (row * students + student) * columns
+                first, total = start + (row * students + student) * columns, zero
                 for i in range(first, first + columns, LANES):
                     count = min(LANES, first + columns - i)
                     code, last = load_part(codes, i, count), load_part(before, i, count)
-                    total = total + select(code < last, one, select(code > last, one, zero))
+                    total = total + select(code != last, one, zero)
                     store_part(before, i, code, count)
-        flips[student] = sum_lanes(total)
+                flips[student] += np.float64(sum_lanes(total))

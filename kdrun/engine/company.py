@@ -33,7 +33,7 @@ MOST_TOGETHER = 8
 
 
 def companies(runs: Sequence[Run]) -> Iterator[list[Run]]:
-    """Neighbours that may train in step, together; every other run alone.
+    """Neighbours that may train in step, together; every other run alone. They may be of several replicates.
 
     Code of the user's own runs alone: where it prints, fails or ends its process, it is known which run that was.
     """
@@ -66,7 +66,10 @@ def _setting_of(run: Run) -> Hashable:
 
 
 def by_company(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs that may train in step together, wherever they stand, and every other run alone; in order of the first."""
+    """Runs of one replicate that may train in step, wherever they stand, every other run alone; in order of the first.
+
+    What is handed out in one batch is put together further, by `companies`.
+    """
     found: list[list[Run]] = []
     latest: dict[Hashable, list[Run]] = {}
     for run in runs:
@@ -98,13 +101,15 @@ class Company:
 
     def data(self, replicate: int, make: Callable[[], Data]) -> Data:
         """Training data of a replicate."""
-        data: Data = self._once(("data", replicate), lambda: _SharedData(make(), replicate, self._batches))
+        key, batches, ledger = ("data", replicate), self._batches, self.ledger
+        data: _SharedData = self._once(key, lambda: _SharedData(make(), replicate, batches, Meter(ledger)))
+        data.meter.runs.add(self.ledger.stepping)
         return data
 
-    def teacher(self, run: Run, make: Callable[[], TeacherModel]) -> TeacherModel:
-        """The teacher that a run has trained, for students that see the data of its replicate."""
-        key, batches = ("teacher", run.run_id), self._batches
-        teacher: TeacherModel = self._once(key, lambda: _SharedTeacher(make(), run.replicate, batches))
+    def teacher(self, replicate: int, run: Run, make: Callable[[], TeacherModel]) -> TeacherModel:
+        """The teacher that a run has trained, for students of a replicate."""
+        key, batches = ("teacher", replicate, run.run_id), self._batches
+        teacher: TeacherModel = self._once(key, lambda: _SharedTeacher(make(), replicate, batches))
         return teacher
 
     def network(self, kind: Hashable, make: Callable[[], Network]) -> Network:
@@ -148,15 +153,18 @@ class Company:
 class _SharedData:
     """Training data that remember the batch of the last step, and count in `batches` those of their replicate."""
 
-    def __init__(self, data: Data, replicate: int, batches: Counter[int]) -> None:
-        self._data, self._replicate, self._batches = data, replicate, batches
+    def __init__(self, data: Data, replicate: int, batches: Counter[int], meter: Meter) -> None:
+        self._data, self._replicate, self._batches, self.meter = data, replicate, batches, meter
         self._step, self._last = -1, Batch(np.empty(0), {})
 
     def batch(self, step: int) -> Batch:
         if step != self._step:
-            self._step, self._last = step, self._data.batch(step)
-            self._batches[self._replicate] += 1
+            self.meter.time(self._make, step)
         return self._last
+
+    def _make(self, step: int) -> None:
+        self._step, self._last = step, self._data.batch(step)
+        self._batches[self._replicate] += 1
 
 
 class _SharedTeacher(TeacherModel):
@@ -185,10 +193,14 @@ class _SharedCohort(Cohort):
     def __init__(self, network: Network, recipe: Recipe, runs: Sequence[int], ledger: Ledger) -> None:
         super().__init__(network, Cohort.room(network, len(runs)), recipe, len(runs))
         self._runs, self._ledger, self._shaping = runs, ledger, dict[bytes, Meter]()
-        self._preparing, self._updating = (_Turn(Meter(ledger, set(runs))) for _ in range(2))
+        self._preparing, self._flipping, self._updating = (_Turn(Meter(ledger, runs)) for _ in range(3))
 
     def prepare(self, progress: Progress) -> None:
         self._preparing.take(progress.step, super().prepare, progress)
+
+    def flips(self, step: int) -> Array | None:
+        self._flipping.take(step, super().flips, step)
+        return super().flips(step)
 
     def start(self, optimizer: Optimizer) -> None:
         if not self.groups:
@@ -200,7 +212,7 @@ class _SharedCohort(Cohort):
     def shape_inplace(self, shape: GradientShape, places: Array, progress: Progress) -> None:
         meter = self._shaping.get(places.tobytes())
         if meter is None:
-            meter = Meter(self._ledger, {self._runs[place] for place in places})
+            meter = Meter(self._ledger, (self._runs[place] for place in places))
             self._shaping[places.tobytes()] = meter
         meter.time(super().shape_inplace, shape, places, progress)
 
@@ -210,7 +222,7 @@ class _SharedJoint(JointLoss):
 
     def __init__(self, first: Objective, ledger: Ledger) -> None:
         super().__init__(first)
-        self._ledger, self._evaluating = ledger, _Turn(Meter(ledger, set()))
+        self._ledger, self._evaluating = ledger, _Turn(Meter(ledger))
 
     def join(self, place: int) -> None:
         super().join(place)
@@ -230,7 +242,7 @@ class _Turn:
         self.meter, self._step = meter, -1
         self._failure: BaseException | None = None
 
-    def take(self, step: int, do: Callable[..., None], *arguments: Any) -> None:
+    def take(self, step: int, do: Callable[..., Any], *arguments: Any) -> None:
         """Do it, where that was not done in this step."""
         if step == self._step:
             if self._failure is not None:

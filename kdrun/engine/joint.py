@@ -20,7 +20,8 @@ from kdrun.models.contract import Passes
 def may_be_joint(objective: Objective) -> bool:
     """Whether a student's loss needs no more than its outputs, those of teachers, and its batch."""
     terms, recipe = objective.terms.values(), objective.recipe
-    if recipe.slots.keys() != recipe.terms.keys() or not objective.network.takes_several():
+    has_other_slots = recipe.slots.keys() != recipe.terms.keys() or recipe.remembering or recipe.with_own_loss
+    if has_other_slots or any(objective.own.values()) or not objective.network.takes_several():
         return False
     outputs = [name for term in terms for name in term.want]
     return all(term.takes_several() for term in terms) and len(outputs) == len(set(outputs))
@@ -35,27 +36,23 @@ def evaluate_as_in_training(objective: Objective, batch: Batch, progress: Progre
 
 
 @dataclass(slots=True)
-class _Few:
-    """Students whose passes are made at once.
+class _Part:
+    """Students whose passes are made at once, over batches of one shape.
 
     `values` [K, M, B] are those of every term, the task's own first, `means` [K, M] their means; both begin at zero.
-    The flat ones are the same numbers as [K·M, B] and [K·M].
     """
 
     places: Sequence[int]
     passes: Passes
     values: Array
     means: Array
-    flat_values: Array
-    flat_means: Array
 
     @classmethod
-    def of(cls, objective: Objective, places: Sequence[int], shape: tuple[int, ...]) -> _Few:
+    def of(cls, objective: Objective, places: Sequence[int], shape: tuple[int, ...]) -> _Part:
         """Students of one objective at some places, for batches of one shape."""
         passes = objective.network.passes(places, shape, objective.want)
         terms, samples = len(objective.terms), shape[-2]
-        values, means = np.zeros((terms, len(places), samples)), np.zeros((terms, len(places)))
-        return cls(places, passes, values, means, values.reshape(-1, samples), means.reshape(-1))
+        return cls(places, passes, np.zeros((terms, len(places), samples)), np.zeros((terms, len(places))))
 
     def losses(self, weights: Sequence[float]) -> dict[int, Losses]:
         """Σ weight·mean of the terms, and the mean of the task's own, by place."""
@@ -74,7 +71,7 @@ class JointLoss:
     def __init__(self, first: Objective) -> None:
         self._objective, self._terms = first, tuple(first.terms.values())
         self._places: list[int] = []
-        self._students: dict[tuple[int, ...], list[_Few]] = {}
+        self._parts: dict[tuple[int, ...], list[_Part]] = {}
         self._losses: dict[int, Losses] = {}
 
     @classmethod
@@ -92,6 +89,12 @@ class JointLoss:
     def join(self, place: int) -> None:
         """Let the student at a place take part."""
         self._places.append(place)
+        self._parts.clear()
+
+    def leave(self, place: int) -> None:
+        """Go on without the student at a place."""
+        self._places.remove(place)
+        self._parts.clear()
 
     def losses_of(self, place: int, batch: Batch, progress: Progress) -> Losses:
         """Those of one student; the gradients of the weights that run are in the cohort's."""
@@ -102,14 +105,14 @@ class JointLoss:
         """Losses of all at their present weights, and the gradients of the weights that run."""
         teachers = self._objective.run_teachers(batch) if self._objective.teacher_want else ()
         weights = self._weights(progress)
-        for few in self._students.get(batch.inputs.shape) or self._parted(batch.inputs.shape):
-            self._losses |= self._evaluated(few, teachers, batch, weights)
+        for part in self._parts.get(batch.inputs.shape) or self._parted(batch.inputs.shape):
+            self._losses |= self._evaluated(part, teachers, batch, weights)
 
-    def _parted(self, shape: tuple[int, ...]) -> list[_Few]:
+    def _parted(self, shape: tuple[int, ...]) -> list[_Part]:
         """All students, so many at once as is best for batches of this shape."""
         most, places = self._objective.network.most_at_once(shape), self._places
         parts = [places[first : first + most] for first in range(0, len(places), most)]
-        return self._students.setdefault(shape, [_Few.of(self._objective, part, shape) for part in parts])
+        return self._parts.setdefault(shape, [_Part.of(self._objective, few, shape) for few in parts])
 
     def _weights(self, progress: Progress) -> list[float]:
         """The coefficient of each term at a step."""
@@ -118,17 +121,17 @@ class JointLoss:
         return weights
 
     def _evaluated(
-        self, few: _Few, teachers: tuple[Arrays, ...], batch: Batch, weights: Sequence[float]
+        self, part: _Part, teachers: tuple[Arrays, ...], batch: Batch, weights: Sequence[float]
     ) -> dict[int, Losses]:
-        """Losses of a few, and their gradients. Of terms without weight the task's own alone is evaluated."""
-        passes, cohort = few.passes, self._objective.cohort
+        """Losses of some students, and their gradients. Of terms without weight the task's own alone is evaluated."""
+        passes, cohort = part.passes, self._objective.cohort
         passes.forward(cohort.weights, batch.inputs)
         for number, term in enumerate(self._terms):
             if number and not weights[number]:
                 for name in term.want:
                     passes.slopes[name].fill(0.0)
             else:
-                term.evaluate_each(passes.outputs, teachers, batch, weights[number], few.values[number], passes.slopes)
-        mean_of_each(few.flat_values, few.flat_means)
+                term.evaluate_each(passes.outputs, teachers, batch, weights[number], part.values[number], passes.slopes)
+        mean_of_each(part.values, part.means)
         passes.backward(cohort.weights, cohort.gradient_arrays)
-        return few.losses(weights)
+        return part.losses(weights)

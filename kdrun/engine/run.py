@@ -80,7 +80,7 @@ def execute_each(jobs: Sequence[Job]) -> Iterator[Outcome]:
 
 
 def execute_all(jobs: Sequence[Job]) -> Iterator[Outcome]:
-    """Do some runs, those in step that have much to share. Their outcomes are what each comes to by itself."""
+    """Do some runs, those in step that have much to share. But for seconds each comes to what it comes to by itself."""
     waiting = iter(jobs)
     for members in companies([job.run for job in jobs]):
         yield from _outcomes_of(list(islice(waiting, len(members))))
@@ -93,7 +93,7 @@ def execute(run: Run, needed: tuple[Finished, ...]) -> Outcome:
 
 
 def _outcomes_of(jobs: Sequence[Job]) -> list[Outcome]:
-    """Do runs in step, each at its own pace: one that ends or fails leaves the others to go on."""
+    """Do runs in step, each at its own pace: one that ends, diverges or fails by itself leaves the others to go on."""
     company = Company()
     started = [_Started(number, job, company) for number, job in enumerate(jobs)]
     going = deque(started)
@@ -133,7 +133,7 @@ class _Started:
             self.outcome = Outcome(self._run_id, "failed", error=_what_went_wrong(error))
         finally:
             self._seconds += time.perf_counter() - ledger.metered - start
-        self.outcome = replace(self.outcome, seconds=self._seconds + ledger.shares(self._number))
+        self.outcome = replace(self.outcome, seconds=self._seconds + ledger.settle(self._number))
         return False
 
 
@@ -226,7 +226,9 @@ def _train_student(run: Run, needed: tuple[Finished, ...], company: Company) -> 
     setting = _Setting(run, "student")
     student = setting.sections.student
     assert student is not None
-    teachers = tuple(company.teacher(finished.run, partial(_trained_network, finished)) for finished in needed)
+    teachers = tuple(
+        company.teacher(run.replicate, finished.run, partial(_trained_network, finished)) for finished in needed
+    )
     recipe = recipe_of(techniques(student), student.supervised_weight)
     network = company.network((canonical(run.spec["model"]), recipe.grid), setting.network)
     latent = _initial_latent(setting, student, network, teachers)
@@ -238,10 +240,14 @@ def _train_student(run: Run, needed: tuple[Finished, ...], company: Company) -> 
     cohort = company.cohort(kind, network, latent, recipe)
     objective = Objective(network, latent, setting.task.loss(), recipe, teachers, setting.stream, cohort, place)
     trainer = _trainer(objective, student, company, run)
-    yield
-    data = company.data(run.replicate, lambda: setting.task.training_data(setting.stream, DTYPE))
-    series = Series.of(student.epochs)
-    last = yield from trainer.stepwise(data, student.epochs, series)
+    try:
+        data = company.data(run.replicate, lambda: setting.task.training_data(setting.stream, DTYPE))
+        series = Series.of(student.epochs)
+        yield
+        last = yield from trainer.stepwise(data, student.epochs, series)
+    except BaseException:
+        trainer.leave()
+        raise
     return _concluded(setting, objective, series, last)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -11,27 +11,34 @@ class Ledger:
     """Whose step it is, and `metered`, the seconds of all meters together, which are nobody's own."""
 
     def __init__(self) -> None:
-        self.stepping, self.metered, self.meters = 0, 0.0, list[Meter]()
+        self.stepping, self.metered, self.meters, self.ended = 0, 0.0, list[Meter](), set[int]()
 
-    def shares(self, run: int) -> float:
-        """What a run has of all meters."""
-        return sum(meter.seconds / len(meter.runs) for meter in self.meters if run in meter.runs)
+    def settle(self, run: int) -> float:
+        """What a run that ends has of all meters. From now on the others share without it."""
+        self.ended.add(run)
+        shared = [meter for meter in self.meters if run in meter.runs]
+        for meter in shared:
+            meter.runs.remove(run)
+        return sum(meter.share for meter in shared)
 
 
 class Meter:
-    """Something that is done for some runs at once: the seconds that it took, without those of meters inside it."""
+    """Something that is done for some runs at once, and the seconds that each has of it; not of meters inside it."""
 
-    def __init__(self, ledger: Ledger, runs: set[int]) -> None:
-        self.seconds, self.runs, self._ledger = 0.0, runs, ledger
+    def __init__(self, ledger: Ledger, runs: Iterable[int] = ()) -> None:
+        self.share, self.runs, self._ledger = 0.0, set(runs) - ledger.ended, ledger
         ledger.meters.append(self)
 
-    def time(self, do: Callable[..., None], *arguments: Any) -> None:
-        """Do it."""
+    def time(self, do: Callable[..., Any], *arguments: Any) -> None:
+        """Do it. Where all of the runs have ended it counts for whose step it is."""
+        if not self.runs:
+            do(*arguments)
+            return
         ledger = self._ledger
         start = time.perf_counter() - ledger.metered
         try:
             do(*arguments)
         finally:
             own = time.perf_counter() - ledger.metered - start
-            self.seconds += own
+            self.share += own / len(self.runs)
             ledger.metered += own

@@ -156,6 +156,11 @@ class Trainer:
         self.objective.prepare(end)
         return losses
 
+    def leave(self) -> None:
+        """Have a loss in common go on without this student."""
+        if self.joint is not None:
+            self.joint.leave(self.objective.place)
+
     def _record_flips(self, series: Series) -> None:
         """The share of codes that are not what they were at the step recorded before."""
         shares = self.cohort.flips(series.step)

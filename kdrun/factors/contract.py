@@ -389,9 +389,10 @@ class Term(Level):
 
     @classmethod
     def takes_several(cls) -> bool:
-        """Whether it has an `evaluate_each`, and not one inherited beside an `evaluate` of its own."""
+        """Whether it has an `evaluate_each` that it can have, and not one inherited beside an `evaluate` of its own."""
         first = next(kind for kind in cls.__mro__ if {"evaluate", "evaluate_each"} & vars(kind).keys())
-        return first is not Term and "evaluate_each" in vars(first)
+        can_have = cls.per_sample and not cls.hyper_names
+        return can_have and first is not Term and "evaluate_each" in vars(first)
 
     def is_smooth(self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, context: Context) -> bool:
         """Whether finite differences stay clear of kinks of the term: six points, up to 0.03·check_step away."""

@@ -45,15 +45,15 @@ class Cfc(ModelSpec):
 class _Space:
     """What the passes of some students over one sequence length and batch size write to, all zero at first.
 
-    `kept` steps are there for a backward pass: all of them, or 1 where none will follow.
+    `kept` steps are there for a backward pass: all of them, or 1, which is written over, where none will follow.
     `flat` [M, N] is the kernels' own (see core/cfc.py); `packed` are the weights, biases, readout and decay of the
     first student in it. Outputs and their gradients are [M, T, B, ...], those of `no_…` the same for all students.
     """
 
-    def __init__(self, network: CfcNetwork, steps: int, batch: int, kept: int, students: int) -> None:
-        units, outputs, dtype = network.units, network.readout.width, network.dtype
-        self.kept, self.block = kept, block_rows(batch)
-        shapes = space_shapes(kept, batch, network.inputs, units, outputs, self.block)
+    def __init__(self, network: CfcNetwork, shape: tuple[int, ...], students: int, keeps: bool) -> None:
+        (steps, batch, *_), units, outputs, dtype = shape, network.units, network.readout.width, network.dtype
+        self.kept, self.block = steps if keeps else 1, block_rows(batch)
+        shapes = space_shapes(self.kept, batch, network.inputs, units, outputs, self.block)
         self.flat = zeros((students, size_of(shapes)), dtype)
         self.packed = cut(self.flat[0], shapes[:4])
         self.y, self.dy = (zeros((students, steps, batch, outputs), dtype) for _ in range(2))
@@ -89,12 +89,12 @@ class CfcNetwork(Network):
         self.inputs, self.hidden, self.step_time, self.dtype = inputs, hidden, step_time, np.dtype(dtype)
         self.units = width(hidden)
         self._is_padded = hidden != self.units
-        self._spaces: dict[tuple[tuple[int, ...], int, int], _Space] = {}
+        self._spaces: dict[tuple[tuple[int, ...], int, bool], _Space] = {}
 
-    def _space(self, shape: tuple[int, ...], kept: int, students: int = 1) -> _Space:
-        """Working space for inputs of a shape."""
-        key = shape, kept, students
-        return self._spaces.get(key) or self._spaces.setdefault(key, _Space(self, shape[0], shape[1], kept, students))
+    def _space(self, shape: tuple[int, ...], students: int = 1, keeps: bool = True) -> _Space:
+        """Working space for inputs of a shape, of passes that keep all steps or none."""
+        key = shape, students, keeps
+        return self._spaces.get(key) or self._spaces.setdefault(key, _Space(self, shape, students, keeps))
 
     def run(self, weights: Arrays, inputs: Array, places: Array, space: _Space, y: Array) -> None:
         """The forward pass of the students at some places."""
@@ -114,11 +114,11 @@ class CfcNetwork(Network):
 
     def forward(self, weights: Arrays, inputs: Array, want: frozenset[str], place: int = 0) -> Arrays:
         """Run the network; its outputs are read out of the states where they are wanted."""
-        return self._outputs(weights, inputs, want, place, self._space(inputs.shape, len(inputs)))
+        return self._outputs(weights, inputs, want, place, self._space(inputs.shape))
 
     def run_only(self, weights: Arrays, inputs: Array, want: frozenset[str]) -> Arrays:
         """The same, without what a backward pass would read: what a step leaves is in a cache at the next."""
-        return self._outputs(weights, inputs, want, 0, self._space(inputs.shape, 1))
+        return self._outputs(weights, inputs, want, 0, self._space(inputs.shape, keeps=False))
 
     def _outputs(self, weights: Arrays, inputs: Array, want: frozenset[str], place: int, space: _Space) -> Arrays:
         y = space.no_y if want.isdisjoint(self.readout.names) else space.y
@@ -131,7 +131,7 @@ class CfcNetwork(Network):
 
     def backward(self, weights: Arrays, inputs: Array, d_outputs: Arrays, gradients: Arrays, place: int = 0) -> None:
         """Backpropagation through time."""
-        space = self._space(inputs.shape, len(inputs))
+        space = self._space(inputs.shape)
         dy, dhidden = self.readout.join(d_outputs, space.dy[0]), d_outputs.get("hidden")
         if dhidden is not None and self._is_padded:
             space.dhidden[0, :, :, : self.hidden], dhidden = dhidden, space.dhidden[0]
@@ -144,16 +144,16 @@ class CfcNetwork(Network):
 
     def passes(self, places: Sequence[int], shape: tuple[int, ...], want: frozenset[str]) -> Passes:
         """Passes of several students, one after another in each kernel."""
-        return _CfcPasses(self, places, self._space(shape, shape[0], len(places)), want)
+        return _CfcPasses(self, places, self._space(shape, len(places)), want)
 
     def most_at_once(self, shape: tuple[int, ...]) -> int:
         """As many as find what they have written in a forward pass still in a cache in the backward pass."""
-        return max(1, CACHE_BYTES // self._space(shape, shape[0]).nbytes)
+        return max(1, CACHE_BYTES // self._space(shape).nbytes)
 
     def packed(self, weights: Arrays, inputs: Array) -> tuple[Array, ...]:
         """Copies of weights, biases, readout and decay as the kernels have them."""
         self.forward(weights, inputs, frozenset())
-        return tuple(array.copy() for array in self._space(inputs.shape, len(inputs)).packed)
+        return tuple(array.copy() for array in self._space(inputs.shape).packed)
 
     def pricing(self, weights: Arrays, inputs: Array, target: Array) -> Pricing:
         """A copy of the network in the kernels' layout, in which one weight at a time is another."""
@@ -181,7 +181,8 @@ class _CfcPasses:
         copied = [name for name in want if self.outputs[name] is not outputs[name]]
         self._read = [(self.outputs[name], outputs[name]) for name in copied]
         self._written = [(slopes[name], self.slopes[name]) for name in copied]
-        self._leaves_out_heads = is_read_out and not network.readout.names <= want
+        others = network.readout.names - want if is_read_out else ()
+        self._left_out = [self._part(name, space.dy, space.dhidden) for name in others]
 
     def _part(self, name: str, y: Array, hidden: Array) -> Array:
         """Where an output stands among those of the kernels."""
@@ -194,8 +195,8 @@ class _CfcPasses:
             output[...] = part
 
     def backward(self, weights: Arrays, gradients: Arrays) -> None:
-        if self._leaves_out_heads:
-            self._dy.fill(0.0)
+        for part in self._left_out:
+            part.fill(0.0)
         for part, slope in self._written:
             part[...] = slope
         self._network.run_back(weights, self._places, self._space, self._dy, self._dhidden, gradients)

@@ -59,8 +59,7 @@ class Pace:
         means = {part: sum(times) / len(times) for part, times in self.seconds.items()}
         usual = sum(means.values()) / len(means)
         estimate = sum(means.get(_part(run), usual) for run in self.left.values()) / self.work.workers
-        # Workers also start up, wait for teachers and write, and runs in step take less than each by itself: what has
-        # passed so far says how much that is.
+        # Workers also start up, wait for teachers and write: what has passed so far says how much that is.
         spent = sum(sum(times) for times in self.seconds.values()) / self.work.workers
         overhead = (time.monotonic() - self.begun) / spent if spent else 1.0
         return estimate * min(max(overhead, LEAST_OVERHEAD), MOST_OVERHEAD)

@@ -125,14 +125,14 @@ def test_losses_of_several_students_are_those_of_each(name, shape, weight, dtype
     predictions = np.stack([first, problem(shape, dtype, seed=12)[0]])
     values, gradients = np.full((2, shape[1]), np.nan), np.full_like(predictions, np.nan)
     of_each[name](predictions, target, weight, values, gradients)
-    means = np.empty(2)
-    mean_of_each(values, means)
+    means = np.empty((1, 2))
+    mean_of_each(values[np.newaxis], means)
     for student, prediction in enumerate(predictions):
         value, gradient = run(name, prediction, target, mask)
         scale_inplace(gradient.reshape(-1), weight)
         assert_bits(values[student], value)
         assert_bits(gradients[student], gradient)
-        assert means[student] == mean_of(value)
+        assert means[0, student] == mean_of(value)
 
 
 @losses

@@ -18,6 +18,7 @@ from kdrun.engine.company import MOST_TOGETHER, Company, by_company, companies
 from kdrun.engine.joint import may_be_joint
 from kdrun.engine.local import executing
 from kdrun.engine.objective import TeacherModel
+from kdrun.engine.quantized import CodeFlips
 from kdrun.engine.run import Finished, Job, execute, execute_all, execute_each
 from kdrun.engine.train import Diverged, Trainer
 from kdrun.engine.workers import Limits
@@ -435,7 +436,6 @@ def test_seconds_are_shares_of_wall_time(jobs, monkeypatch):
     epochs, tensors = jobs[0].run.spec["student"]["epochs"], 2
     outcomes = list(execute_all(jobs[:4]))
     assert [job.run.levels["distillation"] for job in jobs[:4]] == DISTILLATIONS
-    # A batch is made by everybody in turn.
     common = epochs * (4.0 / 4 + 1.0 + 10.0 / 2 + tensors * 8.0 / 4)
     taught = {"none": 0.0, "trajectory": epochs * 6.0 / 2}
     masked = {"ste": 0.0, "smoothstep": epochs * tensors * 3.0 / 2}
@@ -444,6 +444,45 @@ def test_seconds_are_shares_of_wall_time(jobs, monkeypatch):
     ]
     assert [each.seconds for each in outcomes] == pytest.approx(expected)
     assert clock.now == pytest.approx(sum(expected))
+
+
+def test_who_is_left_is_evaluated_alone_and_pays_for_it(jobs, monkeypatch):
+    """Three of four diverge in their third step: nobody runs their networks any more, and no second is lost."""
+    evaluate, calls, forward = Trainer._evaluate, [], CfcNetwork.run
+
+    def failing(self, batch, progress, series):
+        found = evaluate(self, batch, progress, series)
+        if progress.step == 2 and self.objective.place != 3:
+            raise Diverged("the loss of epoch 2 is nan")
+        return found
+
+    def counted(self, weights, inputs, places, space, y):
+        calls.append(sorted(places.tolist()))
+        forward(self, weights, inputs, places, space, y)
+
+    monkeypatch.setattr(Trainer, "_evaluate", failing)
+    clock = Clock(monkeypatch)
+    clock.spend(SquaredError, "evaluate_each", 10.0)
+    clock.spend(Adam, "update_inplace", 8.0)
+    clock.spend(Smoothstep, "mask", 3.0)
+    monkeypatch.setattr(CfcNetwork, "run", counted)
+    outcomes, epochs = list(execute_all(jobs[:4])), jobs[0].run.spec["student"]["epochs"]
+    assert [each.status for each in outcomes] == ["diverged"] * 3 + ["done"]
+    # It is run once more when it is evaluated.
+    assert [calls.count(places) for places in ([0, 1], [2, 3], [3])] == [3, 3, epochs - 3 + 1]
+    assert clock.now == pytest.approx(sum(each.seconds for each in outcomes))
+
+
+def test_what_is_made_now_and_then_is_shared_out_too(jobs, monkeypatch):
+    """Signals of many epochs at once, and flips of codes where histories have a point."""
+    jobs = students_and_their_teachers("student.epochs=400")[:4]
+    clock = Clock(monkeypatch)
+    clock.spend(Sine, "signals", 4.0)
+    clock.spend(CodeFlips, "shares", 4.0)
+    found = [each.seconds for each in execute_all(jobs)]
+    # Every student's own evaluation runs on signals as well.
+    assert found == [pytest.approx(clock.now / 4)] * 4
+    assert clock.now > 4.0 * 400 / 2
 
 
 def test_seconds_of_a_run_alone_are_wall_time(jobs, monkeypatch):
@@ -581,8 +620,8 @@ def test_each_batch_is_made_once_and_no_teacher_speaks_of_an_old_one():
     shared, made = Company(), Counting()
     data = shared.data(1, lambda: made)
     assert shared.data(1, Counting) is data
-    teacher = shared.teacher(TEACHER, lambda: TeacherModel(Echo(), {}))
-    assert shared.teacher(TEACHER, lambda: TeacherModel(Echo(), {})) is teacher
+    teacher = shared.teacher(1, TEACHER, lambda: TeacherModel(Echo(), {}))
+    assert shared.teacher(1, TEACHER, lambda: TeacherModel(Echo(), {})) is teacher
     for step in range(3):
         said = [teacher.forward(data.batch(step).inputs, frozenset())["prediction"] for _ in range(2)]
         assert said[0] is said[1]
@@ -591,7 +630,7 @@ def test_each_batch_is_made_once_and_no_teacher_speaks_of_an_old_one():
 
 
 def test_a_teacher_is_asked_anew_for_other_inputs_and_other_outputs():
-    teacher = Company().teacher(TEACHER, lambda: TeacherModel(Echo(), {}))
+    teacher = Company().teacher(1, TEACHER, lambda: TeacherModel(Echo(), {}))
     first, second = np.zeros(1), np.ones(1)
     answers = [
         teacher.forward(first, frozenset()),
@@ -612,7 +651,7 @@ def test_a_teacher_that_could_not_answer_is_asked_again():
                 raise MemoryError("there is none left")
             return super().run_only(weights, inputs, want)
 
-    teacher, inputs = Company().teacher(TEACHER, lambda: TeacherModel(Failing(), {})), np.ones(1)
+    teacher, inputs = Company().teacher(1, TEACHER, lambda: TeacherModel(Failing(), {})), np.ones(1)
     with pytest.raises(MemoryError):
         teacher.forward(inputs, frozenset())
     assert teacher.forward(inputs, frozenset())["prediction"] == 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,33 @@ class Now(Trajectory):
 
     def weight(self, progress: Progress) -> float:
         return 0.4 * (progress.step % 2)
+
+
+class Remembering(Trajectory):
+    """It looks at every step."""
+
+    def remember(self, student, teachers, batch, context):
+        context.record("seen", 1.0)
+
+
+class Training(Trajectory):
+    """It has an array of its own."""
+
+    def init(self, stream, shapes):
+        return {"own": np.zeros(1, shapes.dtype)}, {}
+
+
+class Anchored(Trajectory):
+    """It adds to the loss."""
+
+    def own_loss(self, context):
+        return 2.0, {}
+
+
+class OfTheBatch(Trajectory):
+    """It has one value for all samples."""
+
+    per_sample: ClassVar[bool] = False
 
 
 class AtTheSame(Trajectory):
@@ -110,6 +139,10 @@ def test_a_loss_is_that_of_another_student_where_nothing_in_it_differs():
     [
         ({}, True),
         ({"distillation": Trajectory()}, True),
+        ({"distillation": Remembering()}, False),
+        ({"distillation": Training()}, False),
+        ({"distillation": Anchored()}, False),
+        ({"distillation": OfTheBatch()}, False),
         ({"feature": HiddenMse()}, False),
         ({"distillation": Trajectory(), "feature": AtTheSame()}, False),
         ({"weighting": Uniform()}, False),
@@ -118,7 +151,7 @@ def test_a_loss_is_that_of_another_student_where_nothing_in_it_differs():
         ({"projection": SmallTau()}, False),
         ({"distillation": Now(), "temperature": Fixed()}, True),
     ],
-    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+    ids=lambda value: "-".join(type(level).__name__ for level in value.values()) if isinstance(value, dict) else "",
 )
 def test_it_is_for_terms_of_outputs_and_nothing_besides(techniques, may):
     """Each output has the gradient of one of them."""

@@ -188,7 +188,7 @@ class Steps:
         self.trainer = Trainer(self.objective, Adam(lr=1e-2), Constant())
         self._note(self.objective.network, "forward", "student")
         self._note(self.objective.network, "backward", "backward")
-        self._note(self.objective.teachers[0].network, "forward", "teacher")
+        self._note(self.objective.teachers[0].network, "run_only", "teacher")
         for name, term in self.objective.terms.items():
             self._note(term, "evaluate", f"term {name}")
         self._note(self.objective.recipe.weighting, "weights", "weights")
@@ -233,14 +233,17 @@ def test_what_is_backpropagated_is_the_weighted_loss():
         original(weights, inputs, d_outputs, gradients, place)
 
     steps.objective.network.backward = spy
-    evaluation = steps.take()
-    assert evaluation.weights is not None
+    weighting, weighed = steps.objective.recipe.weighting, []
+    weights_of = weighting.weights
+    object.__setattr__(weighting, "weights", lambda *of: weighed.append(weights_of(*of)) or weighed[-1])
+    steps.take()
+    ((weights, _),) = weighed
     batch = TASK.training_data(stream, "float64").batch(0)
     plain = []
     reference = objective_with(weighting=Valence(sharpness=0.0), future_valence=Teacher(coefficient=LAMBDAS[4]))
     reference.network.backward = lambda w, x, d_outputs, dw, place: plain.append(d_outputs["logits"].copy())
     reference.evaluate(batch, START)
-    assert_gradient(seen[0], plain[0] * evaluation.weights[np.newaxis, :, np.newaxis], 1e-5)
+    assert_gradient(seen[0], plain[0] * weights[np.newaxis, :, np.newaxis], 1e-5)
 
 
 def test_teachers_are_run_and_never_trained():

@@ -127,21 +127,33 @@ def test_a_head_is_the_same_whatever_else_is_wanted(cell, dtype):
 
 
 @pytest.mark.parametrize("want", [set(HEADS), {next(iter(HEADS))}, {"hidden", [*HEADS][-1]}], ids=sorted)
-def test_passes_of_several_students_have_the_heads_that_are_wanted(want, dtype):
+@pytest.mark.parametrize("places", [(0,), (1, 0)])
+@pytest.mark.parametrize("shape", [(STEPS, BATCH, INPUTS), (1, 1, INPUTS)])
+def test_passes_of_several_students_have_the_heads_that_are_wanted(want, places, shape, dtype):
     """They are what each student's own passes give, whatever gradients another head had before."""
-    case, place = Case(Cfc, dtype), 0
-    expected = case.forward(frozenset(want))
-    alone, together = (case.parameters.like() for _ in range(2))
-    slopes = {**case.slopes, "hidden": np.full((STEPS, BATCH, 8), 0.5, dtype)}
-    case.network.backward(case.parameters, case.inputs, {name: slopes[name] for name in want}, alone)
-    case.network.backward(case.parameters, case.inputs, case.slopes, case.parameters.like())
-    passes = case.network.passes((place,), case.inputs.shape, frozenset(want))
-    passes.forward(case.parameters, case.inputs)
+    network, rng = Case(Cfc, dtype).network, np.random.default_rng(4)
+    wide = {name: (*tensor.shape[:-1], 2 * tensor.shape[-1]) for name, tensor in network.tensors.items()}
+    weights = {name: rng.uniform(-0.5, 0.5, size).astype(dtype) for name, size in wide.items()}
+    alone, together = ({name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2))
+    inputs = rng.uniform(-1.0, 1.0, shape).astype(dtype)
+    slopes = {name: rng.uniform(-1.0, 1.0, (*shape[:2], *size)).astype(dtype) for name, size in network.outputs.items()}
+    passes = network.passes(places, shape, frozenset(want))
+    passes.forward(weights, inputs)
+    outputs = {name: array.copy() for name, array in passes.outputs.items()}
+    for student, place in enumerate(places):
+        expected = network.forward(weights, inputs, frozenset(want), place)
+        for name in want:
+            assert_bits(outputs[name][student], expected[name])
+        network.backward(weights, inputs, {name: slopes[name] for name in want}, alone, place)
+        network.backward(weights, inputs, slopes, together, place)
+    passes.forward(weights, inputs)
     for name in want:
-        assert_bits(passes.outputs[name][place], expected[name])
-        passes.slopes[name][place] = slopes[name]
-    passes.backward(case.parameters, together)
-    assert_bits(together.flat, alone.flat)
+        passes.slopes[name][...] = slopes[name]
+    passes.backward(weights, together)
+    for place in places:
+        for name, array in together.items():
+            own = np.split(array, 2, axis=-1)[place]
+            assert_bits(np.ascontiguousarray(own), np.ascontiguousarray(np.split(alone[name], 2, axis=-1)[place]))
 
 
 @too_slow_without_jit
