@@ -40,7 +40,7 @@ bench: $(BENCH)
 	$(BIN)/python benchmarks/speed.py
 
 # The committed reference results, remade: without their databases, so that they are verified as a clone of them is.
-# Some ten minutes on two cores.
+# Some five minutes on two cores.
 results: $(STAMP)
 	for study in $(STUDIES); do $(BIN)/kdrun factorial experiments/$$study.yaml --results results --fresh --yes || exit 1; done
 	$(BIN)/kdrun report results

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdrun.core.losses import mean_of_each
-from kdrun.engine.objective import Losses, Objective, supervised_weight
+from kdrun.engine.objective import Losses, Objective
 from kdrun.factors.contract import Array, Arrays, Batch, Progress
 from kdrun.models.contract import Passes
 
@@ -117,7 +117,7 @@ class JointLoss:
     def _weights(self, progress: Progress) -> list[float]:
         """The coefficient of each term at a step."""
         weights = [term.weight(progress) for term in self._terms]
-        weights[0] *= supervised_weight(self._objective.recipe, progress)
+        weights[0] *= self._objective.recipe.share_of_task(progress)
         return weights
 
     def _evaluated(

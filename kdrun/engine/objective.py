@@ -1,7 +1,7 @@
 """The loss of a network under a recipe, and its gradients: slots 1 to 5 of the training contract, composed.
 
-The trainer steps along these gradients and the gradient check compares them with finite differences, so that what is
-checked is what is trained.
+The trainer steps along these gradients, or along the same ones of a loss in common (joint.py), and the gradient check
+compares with finite differences whichever they are, so that what is checked is what is trained.
 """
 
 from __future__ import annotations
@@ -269,12 +269,12 @@ class Objective:
     def _evaluate_terms(
         self, student: Arrays, teachers: tuple[Arrays, ...], batch: Batch, progress: Progress, hyper: Mapping[str, Any]
     ) -> dict[str, Weighted]:
-        supervised = supervised_weight(self.recipe, progress)
+        share_of_task = self.recipe.share_of_task(progress)
         results = {}
         for name, term, context in self._judged:
             weight = term.weight(progress)
             if name == SUPERVISED:
-                weight *= supervised
+                weight *= share_of_task
             elif weight == 0.0:
                 continue
             if term.hyper_names:
@@ -322,14 +322,6 @@ class Objective:
             self.weights, student, d_outputs, batch, self.forward, self.gradients.latent, self.contexts["credit"]
         )
         self.gradients.own["credit"].assign(d_own)
-
-
-def supervised_weight(recipe: Recipe, progress: Progress) -> float:
-    """What the task's own loss is multiplied by at a step, beside its own weight."""
-    weight = recipe.supervised_weight
-    for sharing in recipe.sharing:
-        weight *= sharing.supervised_weight(progress)
-    return weight
 
 
 def _weighted_mean(entries: Iterable[Weighted]) -> float:

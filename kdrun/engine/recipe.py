@@ -20,6 +20,7 @@ from kdrun.factors.contract import (
     HyperParameter,
     Level,
     Penalty,
+    Progress,
     Projection,
     QuantizationSchedule,
     Quantizer,
@@ -88,9 +89,16 @@ class Recipe:
         }
 
     @cached_property
-    def sharing(self) -> list[Term]:
+    def _sharing(self) -> list[Term]:
         """Terms that share the loss with the task's own."""
         return [term for term in self.terms.values() if type(term).supervised_weight is not Term.supervised_weight]
+
+    def share_of_task(self, progress: Progress) -> float:
+        """What the task's own loss is multiplied by at a step, beside its own weight."""
+        share = self.supervised_weight
+        for term in self._sharing:
+            share *= term.supervised_weight(progress)
+        return share
 
     @cached_property
     def with_own_loss(self) -> dict[str, Level]:
